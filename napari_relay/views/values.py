@@ -47,16 +47,18 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class ViewPair:
-    """The local view and the wider global one around it; `global_` is None where the local view already covers
-    the image (k = 0)."""
+    """The local view and the wider global one around it.
+
+    `global_` is None where the local view already covers the image (k = 0).
+    """
 
     local: View
     global_: View | None = None
 
     @property
     def geometry(self) -> tuple[float, float, float, float]:
-        """(dy, dx, log2 k, log2 local scale): offset of the local centre in units of the global half side, ratio of
-        the sides, scale. Zeros for the first three without a global view."""
+        """(dy, dx, log2 k, log2 local scale): offset of the local centre in units of the global half side,
+        ratio of the sides, scale. Zeros for the first three without a global view."""
         scale = float(np.log2(self.local.scale))
         if self.global_ is None:
             return (0.0, 0.0, 0.0, scale)
@@ -70,9 +72,9 @@ class ViewPair:
 class Crops:
     """Pixels of a view pair, ready for the encoder, and the key of their encoding.
 
-    `local` and `global_` are float32 [3, side, side], ImageNet-normalised, 0 outside the image. `key` names source,
-    views, plane, channel mix and stretch; the predictor adds the hashes of its weights. `global_key` is the same
-    for the global view alone.
+    `local` and `global_` are float32 [3, side, side], ImageNet-normalised, 0 outside the image. `key` names
+    source, views, plane, channel mix and stretch; the predictor adds the hashes of its weights. `global_key`
+    is the same for the global view alone.
     """
 
     key: str
@@ -95,8 +97,8 @@ class ViewClick:
 class Prediction:
     """What the head made of an encoding and clicks.
 
-    logits : float32 [M, LOGIT_SIDE, LOGIT_SIDE]; M = 3 on a first click (best predicted first), else 1. A logit
-        above 0 means object.
+    logits : float32 [M, LOGIT_SIDE, LOGIT_SIDE]; M = 3 on a first click (best predicted first), else 1. A
+        logit above 0 means object.
     scores : predicted IoU of each mask, best first, 0..1.
     encode_ms, predict_ms : time spent; encode_ms is 0 for a cached encoding.
     """
