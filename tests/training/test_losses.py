@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from relay_training.losses import (
     binary_cross_entropy,
     boundary_weights,
@@ -91,7 +92,9 @@ def test_nfl_is_unchanged_by_repeating_pixels_and_weight_two_counts_as_two_pixel
 
     assert normalised_focal(*doubled).item() == pytest.approx(normalised_focal(z, y).item(), rel=1e-5)
     repeated = [torch.cat([t, t[:, 3:4]], dim=1) for t in (z, y)]
-    assert normalised_focal(z, y, weight=weight).item() == pytest.approx(normalised_focal(*repeated).item(), rel=1e-5)
+    assert normalised_focal(z, y, weight=weight).item() == pytest.approx(
+        normalised_focal(*repeated).item(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
@@ -100,7 +103,9 @@ def test_nfl_gradient_is_finite_at_extreme_logits(gamma, detach):
     z = torch.tensor([[[50.0, -50.0, 50.0, -50.0]]], requires_grad=True)
     y = torch.tensor([[[1.0, 0.0, 0.0, 1.0]]])
 
-    loss = normalised_focal(z, y, gamma=gamma, detach=detach) + normalised_focal(z, y * 0.8 + 0.1, gamma=gamma)
+    loss = normalised_focal(z, y, gamma=gamma, detach=detach) + normalised_focal(
+        z, y * 0.8 + 0.1, gamma=gamma
+    )
     loss.backward()
 
     assert torch.isfinite(loss)
@@ -157,7 +162,8 @@ def test_binary_cross_entropy_equals_the_value_computed_by_hand():
 
 
 def test_soft_cross_entropy_equals_the_value_computed_by_hand_and_divides_by_the_mask():
-    # Two pixels with logits 0, ln 3 -> probabilities 1/4, 3/4; targets (1/2, 1/2); the second pixel is masked out.
+    # Two pixels with logits 0, ln 3 -> probabilities 1/4, 3/4; targets (1/2, 1/2); the second pixel is
+    # masked out.
     z = torch.tensor([0.0, math.log(3.0)]).reshape(1, 2, 1, 1).repeat(1, 1, 1, 2)
     q = torch.full((1, 2, 1, 2), 0.5)
     expected = -0.5 * math.log(0.25) - 0.5 * math.log(0.75)
