@@ -125,6 +125,10 @@ class WorkerDiedError(EngineError):
     """The worker process ended unexpectedly."""
 
 
+class MissingEncodingError(EngineError):
+    """The encoding asked for is not in the cache."""
+
+
 class SupersededError(EngineError):
     """A newer request took this one's place."""
 

@@ -1,0 +1,8 @@
+"""Encode a view pair (cached) and predict masks from clicks: device, precision, threads and cache live here.
+
+It must not know images on disk, projects or windows; numpy goes in and comes out. Read `predictor.py` first.
+"""
+
+from napari_relay.predictor.predictor import Encoded, Predictor, load_predictor
+
+__all__ = ["Encoded", "Predictor", "load_predictor"]
