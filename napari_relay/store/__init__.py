@@ -1,0 +1,10 @@
+"""The store: accepted objects with their whole history in one SQLite file, and the label pyramid rendered from it.
+
+It must not know how a mask came about, nor anything of napari or torch. Read `project.py` first, then `schema.py`.
+"""
+
+from napari_relay.store.dirty import DirtyTile, Journal
+from napari_relay.store.project import Project
+from napari_relay.store.values import Action, Change, ClassInfo, StoredObject
+
+__all__ = ["Action", "Change", "ClassInfo", "DirtyTile", "Journal", "Project", "StoredObject"]

@@ -1,0 +1,166 @@
+"""The history of a project: what was done, what it replaced, and the way back.
+
+An action records for every object or class it touches the columns that changed, as they were and as they became,
+both as JSON; an edited mask leaves the tiles it replaced. Undoing an action writes the old values back, redoing it
+the new ones. Undo goes down the `done` actions from the newest; redo goes up the `undone` ones from the oldest; a
+new action turns the undone ones into `abandoned` ones, which stay in the table but can no longer be redone. Undo
+and redo are actions too (state `log`). Every function runs in a transaction that the caller opened.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from napari_relay import __version__
+from napari_relay.store.objects import mark_dirty
+from napari_relay.store.provenance import clicks_from_json, now, user_name
+from napari_relay.store.values import Action
+
+PROGRAM = f"napari-relay {__version__}"
+
+_COLUMNS = {
+    "object": {
+        "live", "state", "class_id", "y0", "x0", "y1", "x1", "area", "action_id", "n_clicks", "score", "seconds",
+        "checkpoint", "note",
+    },
+    "class": {"live", "name", "color", "key", "parent_id", "position"},
+}  # fmt: skip
+_TABLE = {"object": "objects", "class": "classes"}
+_VISIBLE = {"live", "state", "action_id"}
+"""Columns of an object whose change alters the label pyramid."""
+
+
+def begin_action(
+    db: sqlite3.Connection,
+    kind: str,
+    summary: str,
+    *,
+    checkpoint: str | None = None,
+    clicks: str | None = None,
+    views: str | None = None,
+    details: dict[str, Any] | None = None,
+) -> int:
+    """Add an action to the history and give up what could have been redone; returns its id."""
+    db.execute("UPDATE actions SET state = 'abandoned' WHERE state = 'undone'")
+    return _insert(db, kind, "done", summary, None, checkpoint, clicks, views, details)
+
+
+def record_change(
+    db: sqlite3.Connection, action: int, entity: str, ids: Iterable[int], before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """Record that the action gives these rows other values; `apply` writes them."""
+    old, new = json.dumps(before, sort_keys=True), json.dumps(after, sort_keys=True)
+    db.executemany(
+        """INSERT INTO changes (action_id, entity, entity_id, "before", "after") VALUES (?, ?, ?, ?, ?)""",
+        ((action, entity, i, old, new) for i in ids),
+    )
+
+
+def apply(db: sqlite3.Connection, action: int, side: str, stamp: int) -> None:
+    """Write the `before` or `after` values of an action's changes, and note the tiles that look different then."""
+    assert side in ("before", "after")
+    visible = _visible_ids(db, action)
+    mark_dirty(db, visible, stamp)
+    patches = db.execute(f'SELECT DISTINCT entity, "{side}" FROM changes WHERE action_id = ?', (action,)).fetchall()
+    for entity, text in patches:
+        patch = json.loads(text)
+        unknown = set(patch) - _COLUMNS[entity]
+        assert not unknown, unknown
+        columns = ", ".join(f'"{name}" = :{name}' for name in patch)
+        db.execute(
+            f"""UPDATE {_TABLE[entity]} SET {columns} WHERE id IN (SELECT entity_id FROM changes
+                WHERE action_id = :_action AND entity = :_entity AND "{side}" = :_text)""",
+            {**patch, "_action": action, "_entity": entity, "_text": text},
+        )
+
+
+def undo(db: sqlite3.Connection) -> Action | None:
+    """Take the newest done action back; None when there is none."""
+    return _step(db, "done", "undone", "before", "undo", "SELECT max(id) FROM actions WHERE state = 'done'")
+
+
+def redo(db: sqlite3.Connection) -> Action | None:
+    """Do the oldest undone action again; None when there is none."""
+    return _step(db, "undone", "done", "after", "redo", "SELECT min(id) FROM actions WHERE state = 'undone'")
+
+
+def has_done(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM actions WHERE state = 'done')").fetchone()[0])
+
+
+def has_undone(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM actions WHERE state = 'undone')").fetchone()[0])
+
+
+def get_action(db: sqlite3.Connection, action: int) -> Action:
+    return _actions(db, "WHERE id = ?", (action,))[0]
+
+
+def get_history(db: sqlite3.Connection, limit: int | None, *, everything: bool) -> list[Action]:
+    """The newest actions first; without `everything` only those that can be undone or redone."""
+    where = "" if everything else "WHERE state IN ('done', 'undone')"
+    return _actions(db, f"{where} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
+
+
+def changed_objects(db: sqlite3.Connection, action: int) -> list[int]:
+    """Ids of the objects that an action touches."""
+    rows = db.execute(
+        "SELECT entity_id FROM changes WHERE action_id = ? AND entity = 'object' ORDER BY entity_id", (action,)
+    )
+    return [row[0] for row in rows]
+
+
+def _step(db: sqlite3.Connection, old: str, new: str, side: str, kind: str, query: str) -> Action | None:
+    target = db.execute(query).fetchone()[0]
+    if target is None:
+        return None
+    summary = db.execute("SELECT summary FROM actions WHERE id = ?", (target,)).fetchone()[0]
+    stamp = _insert(db, kind, "log", f"{kind}: {summary}", target)
+    db.execute("UPDATE actions SET state = ? WHERE id = ? AND state = ?", (new, target, old))
+    apply(db, target, side, stamp)
+    return get_action(db, target)
+
+
+def _visible_ids(db: sqlite3.Connection, action: int) -> list[int]:
+    rows = db.execute(
+        """SELECT entity_id, "after" FROM changes WHERE action_id = ? AND entity = 'object'""", (action,)
+    ).fetchall()
+    looks_different = {text: bool(_VISIBLE & set(json.loads(text))) for text in {row[1] for row in rows}}
+    return [row[0] for row in rows if looks_different[row[1]]]
+
+
+def _insert(
+    db: sqlite3.Connection,
+    kind: str,
+    state: str,
+    summary: str,
+    target: int | None = None,
+    checkpoint: str | None = None,
+    clicks: str | None = None,
+    views: str | None = None,
+    details: dict[str, Any] | None = None,
+) -> int:
+    cursor = db.execute(
+        """INSERT INTO actions
+        (kind, state, target_id, summary, created, author, program, checkpoint, clicks, views, details)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            kind, state, target, summary, now(), user_name(), PROGRAM, checkpoint, clicks, views,
+            json.dumps(details) if details else None,
+        ),
+    )  # fmt: skip
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _actions(db: sqlite3.Connection, tail: str, values: tuple[Any, ...]) -> list[Action]:
+    rows = db.execute(
+        f"""SELECT id, kind, state, summary, created, author, program, checkpoint, target_id,
+            (SELECT count(*) FROM changes WHERE action_id = actions.id AND entity = 'object'), clicks
+        FROM actions {tail}""",
+        values,
+    )
+    return [Action(*row[:10], clicks_from_json(row[10])) for row in rows]

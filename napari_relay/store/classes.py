@@ -1,0 +1,68 @@
+"""The classes of a project. Every function runs in a transaction that the caller opened."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from napari_relay.errors import UsageError
+from napari_relay.store.actions import record_change
+from napari_relay.store.values import ClassInfo
+
+FIRST_CLASS = "object"
+"""The class that a new project starts with."""
+
+PALETTE = (
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#8dd3c7", "#bebada", "#fb8072",
+    "#b3de69", "#fccde5",
+)  # fmt: skip
+"""Colours of new classes, in turn; the first seven are Okabe and Ito's, told apart by colour-blind people too."""
+
+_COLUMNS = "id, name, color, key, parent_id"
+
+
+def get_classes(db: sqlite3.Connection) -> list[ClassInfo]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM classes WHERE live = 1 ORDER BY position, id")
+    return [ClassInfo(*row) for row in rows]
+
+
+def find_class(db: sqlite3.Connection, name: str) -> ClassInfo | None:
+    row = db.execute(f"SELECT {_COLUMNS} FROM classes WHERE live = 1 AND name = ?", (name,)).fetchone()
+    return ClassInfo(*row) if row else None
+
+
+def add_class(db: sqlite3.Connection, action: int | None, name: str) -> ClassInfo:
+    """Make a class with the next free colour and digit key; undoing `action` takes it away again."""
+    position = db.execute("SELECT count(*) FROM classes WHERE live = 1").fetchone()[0]
+    taken = {row[0] for row in db.execute("SELECT key FROM classes WHERE live = 1")}
+    key = next((digit for digit in "123456789" if digit not in taken), "")
+    class_id = db.execute(
+        "INSERT INTO classes (name, color, key, position) VALUES (?, ?, ?, ?)",
+        (name, PALETTE[position % len(PALETTE)], key, position),
+    ).lastrowid
+    assert class_id is not None
+    if action is not None:
+        record_change(db, action, "class", [class_id], {"live": 0}, {"live": 1})
+    return ClassInfo(class_id, name, PALETTE[position % len(PALETTE)], key)
+
+
+def current_class(db: sqlite3.Connection) -> str:
+    """The chosen class; the first one when the chosen one has been undone."""
+    row = db.execute("SELECT value FROM project WHERE key = 'current_class'").fetchone()
+    if row and find_class(db, row[0]):
+        return str(row[0])
+    first = get_classes(db)
+    return first[0].name if first else FIRST_CLASS
+
+
+def checked_name(name: str) -> str:
+    """The name without surrounding blanks.
+
+    Raises
+    ------
+    UsageError
+        It is empty or has control characters.
+    """
+    cleaned = name.strip()
+    if not cleaned or not cleaned.isprintable():
+        raise UsageError(f"{name!r} cannot be a class name.", "Give a name of at least one printable character.")
+    return cleaned

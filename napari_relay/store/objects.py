@@ -1,0 +1,160 @@
+"""Rows of objects and mask tiles: written and found. Every function runs in a transaction that the caller opened."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from napari_relay.errors import UsageError
+from napari_relay.geometry import Box, Plane
+from napari_relay.store.schema import TILE
+from napari_relay.store.tiles import MaskTile
+from napari_relay.store.values import Mask, StoredObject
+
+RENDERED = "o.live = 1 AND o.state NOT IN ('proposed', 'rejected')"
+"""SQL: the object `o` is part of the label pyramid and of exports."""
+
+COLUMNS = """o.id, c.name, o.y0, o.x0, o.y1, o.x1, o.t, o.z, o.area, o.state, o.score, o.seconds, o.checkpoint,
+    o.author, o.created, o.n_clicks, o.note, o.action_id"""
+
+ReadMask = Callable[[StoredObject, Box], Mask]
+
+
+def insert_object(db: sqlite3.Connection, values: dict[str, Any], tiles: Iterable[MaskTile]) -> int:
+    """Add an object with its tiles; returns its id."""
+    names = ", ".join(values)
+    marks = ", ".join(f":{name}" for name in values)
+    object_id = db.execute(f"INSERT INTO objects ({names}) VALUES ({marks})", values).lastrowid
+    assert object_id is not None
+    insert_tiles(db, object_id, tiles)
+    return object_id
+
+
+def insert_tiles(db: sqlite3.Connection, object_id: int, tiles: Iterable[MaskTile]) -> None:
+    db.executemany(
+        'INSERT INTO tiles (object_id, "row", "column", "full", bits) VALUES (?, ?, ?, ?, ?)',
+        ((object_id, tile.row, tile.column, int(tile.bits is None), tile.bits) for tile in tiles),
+    )
+
+
+def mark_dirty(db: sqlite3.Connection, ids: Iterable[int], stamp: int) -> None:
+    """Remember every tile of these objects for the label pyramid. `stamp` is the action that caused it: a tile is
+    forgotten only by whoever rendered it at that stamp."""
+    db.execute(
+        """INSERT INTO dirty_tiles (t, z, "row", "column", stamp)
+        SELECT DISTINCT o.t, o.z, i."row", i."column", ?
+        FROM json_each(?) AS ids JOIN objects AS o ON o.id = ids.value JOIN tiles AS i ON i.object_id = o.id
+        WHERE true
+        ON CONFLICT DO UPDATE SET stamp = excluded.stamp""",
+        (stamp, json.dumps(list(ids))),
+    )
+
+
+def get_tiles(db: sqlite3.Connection, object_id: int, box: Box) -> list[MaskTile]:
+    """The tiles of one object that meet a level-0 box."""
+    if box.empty:
+        return []
+    rows = db.execute(
+        """SELECT "row", "column", bits FROM tiles
+        WHERE object_id = ? AND "row" BETWEEN ? AND ? AND "column" BETWEEN ? AND ?""",
+        (object_id, box.y0 // TILE, (box.y1 - 1) // TILE, box.x0 // TILE, (box.x1 - 1) // TILE),
+    )
+    return [MaskTile(*row) for row in rows]
+
+
+def find_ids(db: sqlite3.Connection, box: Box, plane: Plane | None) -> list[int]:
+    """Ids of the live objects whose box meets `box`, ascending."""
+    condition = "y0 < ? AND y1 > ? AND x0 < ? AND x1 > ?"
+    values = [box.y1, box.y0, box.x1, box.x0]
+    if plane is not None:
+        condition += " AND t0 = ? AND z0 = ?"
+        values += [plane.t, plane.z]
+    return sorted(row[0] for row in db.execute(f"SELECT id FROM object_boxes WHERE {condition}", values))
+
+
+def find_rendered(db: sqlite3.Connection, box: Box, plane: Plane) -> list[tuple[int, Box]]:
+    """(id, box) of the objects that the label pyramid shows in `box`, bottom first."""
+    rows = db.execute(
+        f"""SELECT o.id, o.y0, o.x0, o.y1, o.x1
+        FROM object_boxes AS b JOIN objects AS o ON o.id = b.id
+        WHERE b.y0 < ? AND b.y1 > ? AND b.x0 < ? AND b.x1 > ? AND b.t0 = ? AND b.z0 = ? AND {RENDERED}
+        ORDER BY o.action_id, o.id""",
+        (box.y1, box.y0, box.x1, box.x0, plane.t, plane.z),
+    )
+    return [(row[0], Box(*row[1:])) for row in rows]
+
+
+def get_objects(db: sqlite3.Connection, ids: Sequence[int], read_mask: ReadMask) -> list[StoredObject]:
+    """The live objects among `ids`, by id."""
+    rows = db.execute(
+        f"""SELECT {COLUMNS} FROM objects AS o JOIN classes AS c ON c.id = o.class_id
+        WHERE o.id IN (SELECT value FROM json_each(?)) AND o.live = 1 ORDER BY o.id""",
+        (json.dumps(list(ids)),),
+    )
+    return [_object(row, read_mask) for row in rows]
+
+
+def get_page(
+    db: sqlite3.Connection, after: int, plane: Plane | None, count: int, read_mask: ReadMask
+) -> list[StoredObject]:
+    """The next `count` live objects with an id above `after`."""
+    where, values = "", []
+    if plane is not None:
+        where, values = "AND o.t = ? AND o.z = ?", [plane.t, plane.z]
+    rows = db.execute(
+        f"""SELECT {COLUMNS} FROM objects AS o JOIN classes AS c ON c.id = o.class_id
+        WHERE o.id > ? AND o.live = 1 {where} ORDER BY o.id LIMIT ?""",
+        (after, *values, count),
+    )
+    return [_object(row, read_mask) for row in rows]
+
+
+def require_live(db: sqlite3.Connection, ids: Iterable[int]) -> list[int]:
+    """The given ids, sorted, each once.
+
+    Raises
+    ------
+    UsageError
+        One of them is no object, or a deleted one.
+    """
+    wanted = sorted({int(i) for i in ids})
+    found = {
+        row[0]
+        for row in db.execute(
+            "SELECT id FROM objects WHERE live = 1 AND id IN (SELECT value FROM json_each(?))", (json.dumps(wanted),)
+        )
+    }
+    missing = [i for i in wanted if i not in found]
+    if missing:
+        raise UsageError(f"The project has no object {missing[0]}.", "List its objects to see the ids it has.")
+    return wanted
+
+
+def boxes_by_plane(db: sqlite3.Connection, ids: Iterable[int]) -> dict[Plane, list[tuple[int, Box]]]:
+    """(id, box) of objects, live or not, grouped by their plane."""
+    planes: dict[Plane, list[tuple[int, Box]]] = {}
+    rows = db.execute(
+        "SELECT id, t, z, y0, x0, y1, x1 FROM objects WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (json.dumps(list(ids)),),
+    )
+    for row in rows:
+        planes.setdefault(Plane(row[1], row[2]), []).append((row[0], Box(*row[3:])))
+    return planes
+
+
+def _object(row: tuple[Any, ...], read_mask: ReadMask) -> StoredObject:
+    return StoredObject(row[0], row[1], Box(*row[2:6]), Plane(row[6], row[7]), *row[8:], read_mask=read_mask)
+
+
+def ids_by_class(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, list[int]]:
+    """The given objects' ids, grouped by the id of their class."""
+    groups: dict[int, list[int]] = {}
+    rows = db.execute(
+        "SELECT class_id, id FROM objects WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (json.dumps(list(ids)),),
+    )
+    for class_id, object_id in rows:
+        groups.setdefault(class_id, []).append(object_id)
+    return groups

@@ -1,0 +1,91 @@
+"""The values that a project hands out: classes, objects, actions, and what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_relay.geometry import Box, Click, Plane
+
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """A class of objects: its name, its colour (`#rrggbb`) and the key that chooses it ("" for none)."""
+
+    id: int
+    name: str
+    color: str
+    key: str = ""
+    parent_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as the project knew it when it was asked.
+
+    `box` is the smallest box round the mask. `created` is ISO 8601 in UTC. `action_id` names the action that gave
+    the object its mask; of two overlapping objects the one with the higher `(action_id, id)` lies on top.
+    """
+
+    id: int
+    class_name: str
+    box: Box
+    plane: Plane
+    area: int
+    state: str
+    score: float | None
+    seconds: float | None
+    checkpoint: str | None
+    author: str
+    created: str
+    n_clicks: int
+    note: str
+    action_id: int
+    read_mask: Callable[[StoredObject, Box], Mask] = field(compare=False, repr=False)
+
+    @property
+    def mask(self) -> Mask:
+        """The object's pixels, bool [y, x] over `box`; read from the project each time."""
+        return self.read_mask(self, self.box)
+
+    def mask_in(self, box: Box) -> Mask:
+        """The object's pixels in any level-0 box, bool [y, x]."""
+        return self.read_mask(self, box)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One committed step of the project's history.
+
+    `state`: `done` (can be undone), `undone` (can be redone), `abandoned` (undone, then something else was done)
+    or `log` (a record of an undo or redo, whose `target_id` it names).
+    """
+
+    id: int
+    kind: str
+    state: str
+    summary: str
+    created: str
+    author: str
+    program: str
+    checkpoint: str | None = None
+    target_id: int | None = None
+    n_objects: int = 0
+    clicks: tuple[Click, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an action changed on one plane: the boxes whose pixels may differ and the objects concerned."""
+
+    boxes: tuple[Box, ...]
+    plane: Plane
+    ids: tuple[int, ...]
+    kind: str = ""
+    """The action's kind; for an undo or redo `undo` or `redo`."""
