@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_relay.model.config import ModelConfig
-from napari_relay.model.contrast import ContrastSpace, disks
+from napari_relay.model.contrast import ClickKernels, ContrastSpace, disks
 from napari_relay.model.decoder import MaskDecoder
 from napari_relay.model.encoder import Encoding, RelayTinyViT
 from napari_relay.model.layers import Attention, map_of, tokens_of, zero_
@@ -43,6 +43,7 @@ class Output:
     logits: Tensor
     iou: Tensor
     space: Tensor | None = None
+    kernels: ClickKernels | None = None
     scores: TokenScores | None = None
 
 
@@ -104,7 +105,7 @@ class Head(nn.Module):
         view_side = self.prompt.view_side
         dense = self.prompt.dense(previous, has_previous, len(clicks), side)
         x = prepared.base + tokens_of(dense)
-        code, scores, maps = self.prompt.grid(side), None, None
+        code, kernels, scores, maps = self.prompt.grid(side), None, None, None
         if prepared.space is not None:
             kernels = ContrastSpace.kernels(prepared.space, clicks, view_side)
             maps = kernels.maps(prepared.space)  # [B, N, 4]
@@ -120,7 +121,7 @@ class Head(nn.Module):
         if prepared.fine is not None:
             cues = self._cues(maps, clicks, previous, has_previous, logits.shape[-1]).to(logits.dtype)
             logits = self.pixels(prepared.fine, stride8, stride4, cues, logits)
-        return Output(logits, iou, prepared.space, scores)
+        return Output(logits, iou, prepared.space, kernels, scores)
 
     def _cues(
         self, maps: Tensor | None, clicks: Tensor, previous: Tensor | None, has_previous: Tensor | None, side: int

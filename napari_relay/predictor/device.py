@@ -94,12 +94,12 @@ def best_cpu_dtype() -> torch.dtype:
 
 def _cpu_model() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip() + (" bf16" if "avx512_bf16" in Path("/proc/cpuinfo").read_text() else "")
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        pass
-    return platform.platform()
+        return platform.platform()
+    name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "")
+    # Virtual machines share a model name and differ in what they pass on.
+    return name + (" bf16" if "avx512_bf16" in text or "amx_bf16" in text else "")
 
 
 def choose(device: str, dtype: str) -> Compute:

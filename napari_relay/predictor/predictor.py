@@ -1,4 +1,4 @@
-"""The predictor: encode a view pair (slow, once a place), predict from clicks (fast, once a click). Values in and out."""
+"""Encode a view pair (slow, once a place), predict from clicks (fast, once a click). Values in, values out."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import BmpImagePlugin, Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from napari_relay.errors import DamagedImageError, UnsupportedImageError
 from napari_relay.sources.base import READ_ERRORS, Source, Traits
@@ -198,9 +198,9 @@ def _plain_mode(mode: str) -> str:
     """Pillow mode that the pixels are handed out in; as many letters as channels."""
     if mode in ("L", "RGB", "RGBA"):
         return mode
-    if mode in ("1", "I;16", "I", "F"):
-        return "L"
-    return "RGBA" if Image.getmodebands(mode) != 1 and mode in ("LA", "PA", "La", "RGBa") else "RGB"
+    if mode in ("LA", "PA", "La", "RGBa"):
+        return "RGBA"
+    return "L" if mode == "1" else "RGB"
 
 
 def _names(samples: int) -> tuple[str, ...]:

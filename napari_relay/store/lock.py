@@ -118,7 +118,7 @@ def _alive(holder: dict[str, Any] | None) -> bool:
     if holder.get("host") != socket.gethostname():
         return True
     try:
-        return psutil.Process(int(holder["pid"])).create_time() == holder["started"]
+        return bool(psutil.Process(int(holder["pid"])).create_time() == holder["started"])
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False
 

@@ -145,7 +145,7 @@ def boxes_by_plane(db: sqlite3.Connection, ids: Iterable[int]) -> dict[Plane, li
 
 
 def _object(row: tuple[Any, ...], read_mask: ReadMask) -> StoredObject:
-    return StoredObject(row[0], row[1], Box(*row[2:6]), Plane(row[6], row[7]), *row[8:], read_mask=read_mask)
+    return StoredObject(row[0], row[1], Box(*row[2:6]), Plane(row[6], row[7]), *row[8:18], read_mask)
 
 
 def ids_by_class(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, list[int]]:

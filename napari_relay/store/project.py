@@ -332,7 +332,7 @@ class Project:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exc: Any) -> None:
         self.close()
 
     # -- inside ------------------------------------------------------------------------------------------------

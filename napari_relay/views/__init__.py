@@ -4,6 +4,8 @@ Knows sources and geometry; knows neither torch nor masks nor projects. Read `po
 then `crops.py` (their pixels).
 """
 
+from napari_relay.views.crops import crop_key, global_key, read_crops, read_view
+from napari_relay.views.mix import ChannelMix, channel_mix, default_mix
 from napari_relay.views.policy import (
     first_view,
     follow_view,
@@ -14,6 +16,7 @@ from napari_relay.views.policy import (
     view_pair,
     whole_view,
 )
+from napari_relay.views.stretch import Stretch, measure_stretch
 from napari_relay.views.values import (
     LOGIT_SIDE,
     VIEW_SIDE,
@@ -27,15 +30,24 @@ from napari_relay.views.values import (
 __all__ = [
     "LOGIT_SIDE",
     "VIEW_SIDE",
+    "ChannelMix",
     "Crops",
     "Prediction",
+    "Stretch",
     "View",
     "ViewClick",
     "ViewPair",
+    "channel_mix",
+    "crop_key",
+    "default_mix",
     "first_view",
     "follow_view",
+    "global_key",
     "global_view",
     "holds_click",
+    "measure_stretch",
+    "read_crops",
+    "read_view",
     "step_side",
     "touches_border",
     "view_pair",

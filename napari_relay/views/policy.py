@@ -66,9 +66,7 @@ def first_view(shape: Shape, point: tuple[float, float], zoom: float | None = No
     return _view_at(shape, _step_covering(zoom * VIEW_SIDE), (y + 0.5, x + 0.5))
 
 
-def follow_view(
-    shape: Shape, current: View, mask_box: Box, touches_border: bool, clicks: Sequence[Click] = ()
-) -> View:
+def follow_view(shape: Shape, current: View, mask_box: Box, touches_border: bool, clicks: Sequence[Click] = ()) -> View:
     """Local view that follows a proposal: its box x 1.4, coarser when the mask is cut by the view's border.
 
     The view stays where it is while the mask and the positive clicks lie in its central 80 % (or the grid

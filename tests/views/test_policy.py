@@ -83,9 +83,7 @@ def test_large_image_without_zoom_is_seen_at_native_scale():
     assert first_view((1793, 20), (5, 5)).scale == 1
 
 
-@pytest.mark.parametrize(
-    ("zoom", "side"), [(1, 448), (2, 896), (1.2, 632), (0.1, 56), (0.2, 112), (0.5, 224)]
-)
+@pytest.mark.parametrize(("zoom", "side"), [(1, 448), (2, 896), (1.2, 632), (0.1, 56), (0.2, 112), (0.5, 224)])
 def test_zoom_picks_the_finest_side_that_covers_it(zoom, side):
     assert first_view((50_000, 50_000), (20_000, 20_000), zoom).box.height == side
 
