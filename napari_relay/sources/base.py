@@ -6,6 +6,8 @@ axes, and `Traits`; reading, checking, levels and the hand-over to napari are th
 
 from __future__ import annotations
 
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +27,8 @@ from napari_relay.sources.levels import make_levels
 Affine = tuple[float, float, float, float, float, float]
 
 READ_ERRORS: tuple[type[Exception], ...] = (
-    OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, EOFError, NotImplementedError, ArithmeticError
+    OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, ArithmeticError, SyntaxError, MemoryError,
+    struct.error, zlib.error,
 )  # fmt: skip
 """What image libraries raise on damaged data: each codec has its own class below one of these."""
 
@@ -145,7 +148,7 @@ class Source(ABC):
         try:
             return self._make_fingerprint()
         except READ_ERRORS as error:
-            raise DamagedImageError(f"Cannot read {self.where}: {_reason(error)}.", "Copy the file again.") from error
+            raise DamagedImageError(f"Cannot read {self.where}: {reason(error)}.", "Copy the file again.") from error
 
     @property
     def where(self) -> str:
@@ -182,7 +185,7 @@ class Source(ABC):
             self._check_open()  # closed while it was read
             raise DamagedImageError(
                 f"Cannot read level {level} of {self.where} at y={box.y0}..{box.y1}, x={box.x0}..{box.x1}: "
-                f"{_reason(error)}.",
+                f"{reason(error)}.",
                 "Copy the file again.",
             ) from error
         left = [axis for axis in self._axes if axis not in "tz"]
@@ -326,7 +329,7 @@ def _channel_names(traits: Traits, channels: int) -> tuple[str, ...]:
     return tuple(f"channel {index}" for index in range(channels))
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """A library's own words as part of a sentence."""
     text = " ".join(str(error).split()).rstrip(".")
     return text[:200] if text else type(error).__name__

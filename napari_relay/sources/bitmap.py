@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from napari_relay.errors import DamagedImageError, UnsupportedImageError
-from napari_relay.sources.base import READ_ERRORS, Source, Traits
+from napari_relay.sources.base import READ_ERRORS, Source, Traits, reason
 from napari_relay.sources.fingerprint import file_fingerprint
 
 MAX_DECODED_BYTES = 4 << 30
@@ -31,8 +31,6 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"BM", "bmp"),
 )
 EXIF_ORIENTATION = 0x0112
-_HEADER_ERRORS: tuple[type[Exception], ...] = (*READ_ERRORS, SyntaxError)
-"""Pillow's plugins raise SyntaxError for a wrong header."""
 _PILLOW: dict[str, Callable[[Path], ImageFile.ImageFile]] = {
     "png": PngImagePlugin.PngImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -103,9 +101,10 @@ def open_bitmap(path: Path, kind: str, channel_names: Sequence[str] | None = Non
     """Open a file whose format `bitmap_kind` has named."""
     try:
         header = _read_jpeg2000_header(path) if kind == "jpeg2000" else _read_header(path, kind)
-    except _HEADER_ERRORS as error:
+    except READ_ERRORS as error:
         raise DamagedImageError(
-            f"{path} begins like a {kind.upper()} file, but its header cannot be read: {error}.", "Copy it again."
+            f"{path} begins like a {kind.upper()} file, but its header cannot be read: {reason(error)}.",
+            "Copy it again.",
         ) from error
     nbytes = header.height * header.width * header.samples * header.dtype.itemsize
     if nbytes > MAX_DECODED_BYTES:

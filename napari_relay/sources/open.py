@@ -16,6 +16,7 @@ from napari_relay.errors import ImageError, UnsupportedImageError, UsageError
 from napari_relay.sources.array import open_array
 from napari_relay.sources.base import Source
 from napari_relay.sources.bitmap import bitmap_kind, open_bitmap
+from napari_relay.sources.tiff import is_tiff, open_tiff
 
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+(::|://)")
 
@@ -67,6 +68,8 @@ def _open_path(text: str, scene: int | str | None, channel_names: Sequence[str] 
     kind = bitmap_kind(head)
     if kind is not None:
         return open_bitmap(path, kind, channel_names)
+    if is_tiff(head):
+        return open_tiff(path, scene, channel_names)
     raise UnsupportedImageError(f"{path} is not an image.", "")
 
 
