@@ -11,7 +11,7 @@ import numpy as np
 from napari_relay.errors import UnsupportedImageError, UsageError
 from napari_relay.geometry import Box
 from napari_relay.sources.base import PixelArray, Source, Traits
-from napari_relay.sources.fingerprint import array_fingerprint, sample_boxes
+from napari_relay.sources.fingerprint import sample_boxes, source_fingerprint
 
 MAX_GUESSED_CHANNELS = 8
 """An axis without a name that is longer than this is not taken for channels."""
@@ -29,7 +29,7 @@ class ArraySource(Source):
             boxes = sample_boxes(self.shape, per_side=8)
         else:  # a chunk of a dask graph may be costly: nine are enough
             boxes = sample_boxes(self.shape, per_side=3)
-        return array_fingerprint(array, boxes, self._axes)
+        return source_fingerprint(self, boxes, self._axes)
 
 
 def open_array(

@@ -232,7 +232,7 @@ class Source(ABC):
             "name": self.name,
             "path": str(self.path) if self.path is not None else None,
             "format": self.format,
-            "axes": self._axes,
+            "axes": "".join(axis for axis in "tzyxc" if axis in "yx" or sizes[axis] > 1),
             "sizes": sizes,
             "dtype": str(self.dtype),
             "channels": self.channels,

@@ -23,13 +23,6 @@ from napari_relay.sources.fingerprint import file_fingerprint
 
 MAX_DECODED_BYTES = 4 << 30
 """A bitmap is held in memory whole; beyond this the message says how to make it tiled."""
-SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "jpeg2000"),
-    (b"\xff\x4f\xff\x51", "jpeg2000"),
-    (b"BM", "bmp"),
-)
 EXIF_ORIENTATION = 0x0112
 _PILLOW: dict[str, Callable[[Path], ImageFile.ImageFile]] = {
     "png": PngImagePlugin.PngImageFile,
@@ -90,15 +83,8 @@ class BitmapSource(Source):
                 array.forget()
 
 
-def bitmap_kind(head: bytes) -> str | None:
-    """Format of a file that begins with `head` (at least 16 bytes), or None."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    return next((kind for signature, kind in SIGNATURES if head.startswith(signature)), None)
-
-
 def open_bitmap(path: Path, kind: str, channel_names: Sequence[str] | None = None) -> BitmapSource:
-    """Open a file whose format `bitmap_kind` has named."""
+    """Open a file of the format `kind`: png, jpeg, jpeg2000, bmp or webp."""
     try:
         header = _read_jpeg2000_header(path) if kind == "jpeg2000" else _read_header(path, kind)
     except READ_ERRORS as error:

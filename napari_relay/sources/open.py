@@ -12,12 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_relay.errors import ImageError, UnsupportedImageError, UsageError
+from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError, UsageError
 from napari_relay.sources.array import open_array
 from napari_relay.sources.base import Source
-from napari_relay.sources.bitmap import bitmap_kind, open_bitmap
-from napari_relay.sources.tiff import is_tiff, open_tiff
 
+ZIP = b"PK\x03\x04"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BITMAPS: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "jpeg2000"),
+    (b"\xff\x4f\xff\x51", "jpeg2000"),
+    (b"BM", "bmp"),
+)
+NAMED_LIKE_IMAGES = (".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".tif", ".tiff", ".svs", ".bmp", ".webp", ".zip")
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+(::|://)")
 
 
@@ -63,14 +71,56 @@ def open_image(
 
 
 def _open_path(text: str, scene: int | str | None, channel_names: Sequence[str] | None) -> Source:
-    path = Path(text).expanduser()
+    """Readers are imported here: zarr alone takes 0.3 s, and an image needs one of them."""
+    if _URL.match(text):
+        from napari_relay.sources.ome_zarr import open_zarr
+
+        return open_zarr(text, scene, channel_names)
+    path = Path(text).expanduser().absolute()
     head = read_head(path)
+    if path.is_dir() or head.startswith(ZIP):
+        return _open_zarr(path, scene, channel_names)
+    if head.startswith(TIFF):
+        from napari_relay.sources.tiff import open_tiff
+
+        return open_tiff(path, scene, channel_names)
     kind = bitmap_kind(head)
     if kind is not None:
+        from napari_relay.sources.bitmap import open_bitmap
+
         return open_bitmap(path, kind, channel_names)
-    if is_tiff(head):
-        return open_tiff(path, scene, channel_names)
-    raise UnsupportedImageError(f"{path} is not an image.", "")
+    raise _not_an_image(path, head)
+
+
+def _open_zarr(path: Path, scene: int | str | None, channel_names: Sequence[str] | None) -> Source:
+    from napari_relay.sources.ome_zarr import open_zarr
+    from napari_relay.sources.zarr_store import is_zarr_folder
+
+    if path.is_dir() and not is_zarr_folder(path):
+        raise UnsupportedImageError(
+            f"The folder {path} is not an OME-Zarr: it has neither zarr.json nor .zgroup.",
+            "Give an image file, or the OME-Zarr folder itself.",
+        )
+    return open_zarr(path, scene, channel_names)
+
+
+def bitmap_kind(head: bytes) -> str | None:
+    """Name of the bitmap format of a file that begins with `head`, or None."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    return next((kind for signature, kind in BITMAPS if head.startswith(signature)), None)
+
+
+def _not_an_image(path: Path, head: bytes) -> ImageError:
+    if not head:
+        return DamagedImageError(f"{path} is empty.", "Copy it again.")
+    suffix = path.suffix.lower()
+    text = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    named = f" although it is named {suffix}" if suffix in NAMED_LIKE_IMAGES else ""
+    return UnsupportedImageError(
+        f"{path} is not an image{named}: {'it holds text' if text else 'its first bytes belong to no known format'}.",
+        "Give an OME-Zarr, TIFF, slide, PNG, JPEG or JPEG 2000.",
+    )
 
 
 def read_head(path: Path, length: int = 64) -> bytes:

@@ -28,7 +28,6 @@ from napari_relay.sources.segments import PaletteArray, SegmentArray, SegmentCac
 from napari_relay.sources.tiff_traits import tiff_traits
 
 MAX_SEGMENT_BYTES = 4 << 30
-SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"IIR\0")
 CHECKED_PAGES = 64
 """Pages of a level whose offsets are compared with the file's size on opening."""
 _OPEN_ERRORS: tuple[type[Exception], ...] = (*READ_ERRORS, AttributeError, AssertionError)
@@ -51,11 +50,6 @@ class TiffSource(Source):
     def _close(self) -> None:
         self._tif.close()
         self._cache.clear()
-
-
-def is_tiff(head: bytes) -> bool:
-    """Whether a file that begins with `head` is a TIFF or BigTIFF."""
-    return head.startswith(SIGNATURES)
 
 
 def open_tiff(path: Path, scene: int | str | None = None, channel_names: Sequence[str] | None = None) -> TiffSource:

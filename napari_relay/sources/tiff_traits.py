@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -15,13 +14,8 @@ from tifffile import PHOTOMETRIC
 from napari_relay.sources.axes import AxisPlan
 from napari_relay.sources.base import Traits
 from napari_relay.sources.geo import georeference
+from napari_relay.sources.units import as_number, in_micrometres
 
-MICROMETRES = {
-    "m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "in": 25400.0,
-    "meter": 1e6, "centimeter": 1e4, "millimeter": 1e3, "micrometer": 1.0, "nanometer": 1e-3, "angstrom": 1e-4,
-    "micron": 1.0, "microns": 1.0, "\\u00B5m": 1.0, "inch": 25400.0,
-}  # fmt: skip
-"""Length of one unit in micrometres, in the spellings of OME-XML, OME-Zarr and ImageJ."""
 ALPHA = (1, 2)
 MAX_PLAIN_UM = 20.0
 """A resolution in dots per centimetre is a microscope's below this pixel size, a printer's above it."""
@@ -107,35 +101,22 @@ def _pixel_size(tif: tifffile.TiffFile, page: Any, image: dict[str, Any]) -> tup
     """(y, x) in micrometres, or None. Printing resolutions (dots per inch) are not believed."""
     pixels = _pixels(image)
     if "PhysicalSizeX" in pixels and "PhysicalSizeY" in pixels:
-        units = [MICROMETRES.get(str(pixels.get(f"PhysicalSize{axis}Unit", "µm"))) for axis in "YX"]
-        return _sane([_number(pixels[f"PhysicalSize{a}"]) * (u or math.nan) for a, u in zip("YX", units, strict=True)])
+        units = {str(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"}
+        size = [as_number(pixels[f"PhysicalSize{axis}"]) for axis in "YX"]
+        return in_micrometres(size, units.pop()) if len(units) == 1 else None
     if page.is_svs:
         found = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", page.description)
-        return _sane([_number(found.group(1))] * 2) if found else None
-    unit: float | None = None
-    if tif.is_imagej:
-        unit = MICROMETRES.get(str((tif.imagej_metadata or {}).get("unit", "")))
-    elif int(page.tags.valueof("ResolutionUnit", 2)) == 3 and not page.is_geotiff:
-        unit = MICROMETRES["cm"]
-    if unit is None:
-        return None
+        return in_micrometres([as_number(found.group(1))] * 2, "um") if found else None
     per_unit = [page.tags.valueof(name) for name in ("YResolution", "XResolution")]
     if not all(isinstance(value, tuple) and all(value) for value in per_unit):
         return None
-    size = _sane([unit * denominator / numerator for numerator, denominator in per_unit])
-    return size if size is not None and (tif.is_imagej or max(size) <= MAX_PLAIN_UM) else None
-
-
-def _number(text: Any) -> float:
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _sane(size: list[float]) -> tuple[float, float] | None:
-    y, x = size
-    return (y, x) if all(math.isfinite(value) and value > 0 for value in size) else None
+    size = [denominator / numerator for numerator, denominator in per_unit]
+    if tif.is_imagej:
+        return in_micrometres(size, str((tif.imagej_metadata or {}).get("unit", "")))
+    if int(page.tags.valueof("ResolutionUnit", 2)) != 3 or page.is_geotiff:
+        return None
+    plain = in_micrometres(size, "cm")
+    return plain if plain is not None and max(plain) <= MAX_PLAIN_UM else None
 
 
 def _ome_image(tif: tifffile.TiffFile, index: int) -> dict[str, Any]:
@@ -165,6 +146,7 @@ def _details(tif: tifffile.TiffFile, series: Any, index: int) -> dict[str, objec
     page = series.keyframe
     tile = [page.tilelength, page.tilewidth] if page.is_tiled else None
     details: dict[str, object] = {
+        "stored_axes": series.axes.lower(),
         "compression": page.compression.name.lower(),
         "tile": tile,
         "photometric": page.photometric.name.lower(),
