@@ -4,7 +4,21 @@ It must not know how a mask came about, nor anything of napari or torch. Read `p
 """
 
 from napari_relay.store.dirty import DirtyTile, Journal
+from napari_relay.store.open_pyramid import open_pyramid
 from napari_relay.store.project import Project
+from napari_relay.store.pyramid import LabelPyramid
 from napari_relay.store.values import Action, Change, ClassInfo, StoredObject
+from napari_relay.store.writer import PyramidWriter
 
-__all__ = ["Action", "Change", "ClassInfo", "DirtyTile", "Journal", "Project", "StoredObject"]
+__all__ = [
+    "Action",
+    "Change",
+    "ClassInfo",
+    "DirtyTile",
+    "Journal",
+    "LabelPyramid",
+    "Project",
+    "PyramidWriter",
+    "StoredObject",
+    "open_pyramid",
+]

@@ -163,4 +163,4 @@ def _actions(db: sqlite3.Connection, tail: str, values: tuple[Any, ...]) -> list
         FROM actions {tail}""",
         values,
     )
-    return [Action(*row[:-1], clicks=clicks_from_json(row[-1])) for row in rows]
+    return [Action(*row[:10], clicks_from_json(row[10])) for row in rows]  # type: ignore[call-arg]

@@ -14,6 +14,9 @@ from napari_relay.store.database import Database
 from napari_relay.store.objects import RENDERED
 from napari_relay.store.tiles import tile_box
 
+Position = tuple[int, int, int, int]
+"""t, z, row and column of a tile."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class DirtyTile:
@@ -28,6 +31,10 @@ class DirtyTile:
     @property
     def plane(self) -> Plane:
         return Plane(self.t, self.z)
+
+    @property
+    def position(self) -> Position:
+        return (self.t, self.z, self.row, self.column)
 
     @property
     def box(self) -> Box:
@@ -56,6 +63,11 @@ class Journal:
     def __len__(self) -> int:
         with self._database.read() as db:
             return int(db.execute("SELECT count(*) FROM dirty_tiles").fetchone()[0])
+
+    def positions(self) -> set[Position]:
+        """Where the dirty tiles are."""
+        with self._database.read() as db:
+            return set(db.execute("""SELECT t, z, "row", "column" FROM dirty_tiles"""))
 
     def forget(self, rendered: Iterable[DirtyTile]) -> None:
         """Take tiles off whose pixels are written, unless a newer action has touched them since they were read."""

@@ -86,6 +86,19 @@ def find_rendered(db: sqlite3.Connection, box: Box, plane: Plane) -> list[tuple[
     return [(row[0], Box(*row[1:])) for row in rows]
 
 
+def occupied_tiles(db: sqlite3.Connection, box: Box, plane: Plane) -> list[tuple[int, int]]:
+    """(row, column) of the tiles that meet `box` and hold a pixel of an object that the label pyramid shows."""
+    rows = db.execute(
+        f"""SELECT DISTINCT i."row", i."column"
+        FROM object_boxes AS b JOIN objects AS o ON o.id = b.id JOIN tiles AS i ON i.object_id = o.id
+        WHERE b.y0 < ? AND b.y1 > ? AND b.x0 < ? AND b.x1 > ? AND b.t0 = ? AND b.z0 = ? AND {RENDERED}
+            AND i."row" BETWEEN ? AND ? AND i."column" BETWEEN ? AND ? ORDER BY 1, 2""",
+        (box.y1, box.y0, box.x1, box.x0, plane.t, plane.z, box.y0 // TILE, (box.y1 - 1) // TILE, box.x0 // TILE,
+         (box.x1 - 1) // TILE),
+    )  # fmt: skip
+    return rows.fetchall()
+
+
 def get_objects(db: sqlite3.Connection, ids: Sequence[int], read_mask: ReadMask) -> list[StoredObject]:
     """The live objects among `ids`, by id."""
     rows = db.execute(
@@ -145,7 +158,8 @@ def boxes_by_plane(db: sqlite3.Connection, ids: Iterable[int]) -> dict[Plane, li
 
 
 def _object(row: tuple[Any, ...], read_mask: ReadMask) -> StoredObject:
-    return StoredObject(row[0], row[1], Box(*row[2:6]), Plane(row[6], row[7]), *row[8:18], read_mask)
+    object_id, name, y0, x0, y1, x1, t, z, *rest = row
+    return StoredObject(object_id, name, Box(y0, x0, y1, x1), Plane(t, z), *rest, read_mask)  # type: ignore[call-arg]
 
 
 def ids_by_class(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, list[int]]:
@@ -158,3 +172,11 @@ def ids_by_class(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, list[i
     for class_id, object_id in rows:
         groups.setdefault(class_id, []).append(object_id)
     return groups
+
+
+def get_colors(db: sqlite3.Connection) -> list[tuple[int, str, str]]:
+    """(id, class name, colour) of every object that the label pyramid shows, by id."""
+    return db.execute(
+        f"""SELECT o.id, c.name, c.color FROM objects AS o JOIN classes AS c ON c.id = o.class_id
+        WHERE {RENDERED} ORDER BY o.id"""
+    ).fetchall()

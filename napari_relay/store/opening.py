@@ -14,6 +14,9 @@ from napari_relay.store.lock import ProjectLock
 from napari_relay.store.migrations import create_tables, is_new, migrate
 from napari_relay.store.provenance import now
 
+UNCLEAN = "unclean"
+"""Key that is set while the last run's crash has not been cleaned up after in the label pyramid."""
+
 Opened = tuple[Database, ProjectLock | None, dict[str, str]]
 
 _KEYS = {"id", "fingerprint", "image_name", "height", "width", "size_t", "size_z", "created"}
@@ -47,10 +50,12 @@ def open_project(
         with database.read() as db:
             info = read_info(db, path)
         check_image(info, path, fingerprint, shape, sizes, image_name)
-        if lock is not None and lock.machine_went_down:
-            # SQLite had flushed its file; the label pyramid is ordinary files, of which some may be lost.
+        if lock is not None and lock.stale is not None:
             with database.write() as db:
-                set_value(db, "pyramid_token", "")
+                set_value(db, UNCLEAN, "1")
+                if lock.machine_went_down:
+                    # SQLite had flushed its file; the label pyramid is ordinary files, of which some may be lost.
+                    set_value(db, "pyramid_token", "")
         on_error.pop_all()
     return database, lock, info
 

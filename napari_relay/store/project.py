@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from psygnal import Signal
 
-from napari_relay.errors import EmptyProposalError, UsageError
+from napari_relay.errors import EmptyProposalError, ProjectDamagedError, UsageError
 from napari_relay.geometry import Box, Click, Plane
 from napari_relay.store import actions, classes, objects, opening, reading, tiles
 from napari_relay.store.database import Database
@@ -271,10 +271,28 @@ class Project:
         with self._database.read() as db:
             return int(db.execute("SELECT count(*) FROM objects WHERE live = 1").fetchone()[0])
 
-    def labels(self, box: Box, plane: Plane | None = None) -> Labels:
-        """Object ids, uint32 [y, x] over a level-0 box; 0 is background, later accepted objects lie on top."""
+    def labels(
+        self, box: Box, plane: Plane | None = None, *, damage: list[ProjectDamagedError] | None = None
+    ) -> Labels:
+        """Object ids, uint32 [y, x] over a level-0 box; 0 is background, later accepted objects lie on top.
+
+        Raises
+        ------
+        ProjectDamagedError
+            A mask cannot be read; with a list for the `damage` it is reported there and left out instead.
+        """
         with self._database.read() as db:
-            return reading.read_labels(db, box, plane or Plane())
+            return reading.read_labels(db, box, plane or Plane(), damage)
+
+    def occupied_tiles(self, box: Box, plane: Plane | None = None) -> list[tuple[int, int]]:
+        """(row, column) of the mask tiles that meet a level-0 box and are not empty."""
+        with self._database.read() as db:
+            return objects.occupied_tiles(db, box, plane or Plane())
+
+    def object_colors(self) -> list[tuple[int, str, str]]:
+        """(id, class name, colour) of every object that the label pyramid shows, by id."""
+        with self._database.read() as db:
+            return objects.get_colors(db)
 
     # -- history -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import sqlite3
 
 import numpy as np
 
+from napari_relay.errors import ProjectDamagedError
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import objects, tiles
 from napari_relay.store.values import Labels, Mask
@@ -20,10 +21,13 @@ def read_mask(db: sqlite3.Connection, object_id: int, box: Box) -> Mask:
     return tiles.assemble(objects.get_tiles(db, object_id, box), box, f"object {object_id},")
 
 
-def read_labels(db: sqlite3.Connection, box: Box, plane: Plane) -> Labels:
+def read_labels(
+    db: sqlite3.Connection, box: Box, plane: Plane, damage: list[ProjectDamagedError] | None = None
+) -> Labels:
     """Object ids, uint32 [y, x] over `box`, 0 where there is none; the object accepted later lies on top.
 
-    Read one tile at a time, so that no more than the result is held.
+    Read one tile at a time, so that no more than the result is held. A mask tile that cannot be read raises, or,
+    where a list for the `damage` is given, is reported there and left out.
     """
     labels = np.zeros(box.shape, np.uint32)
     for object_id, object_box in objects.find_rendered(db, box, plane):
@@ -31,11 +35,14 @@ def read_labels(db: sqlite3.Connection, box: Box, plane: Plane) -> Labels:
         for tile in objects.get_tiles(db, object_id, common):
             part = tile.box.intersect(common)
             target = labels[part.relative_to(box).slices]
-            if tile.bits is None:
-                target[...] = object_id
-            else:
-                where = f"object {object_id}, tile ({tile.row}, {tile.column})"
-                target[tiles.unpack(tile.bits, where)[part.relative_to(tile.box).slices]] = object_id
+            try:
+                pixels = tiles.unpack(tile.bits, f"object {object_id}, tile ({tile.row}, {tile.column})")
+            except ProjectDamagedError as error:
+                if damage is None:
+                    raise
+                damage.append(error)
+                continue
+            target[pixels[part.relative_to(tile.box).slices]] = object_id
     return labels
 
 

@@ -1,0 +1,76 @@
+"""The label pyramid's chunks: read and written whole, the recent ones kept in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import zarr
+
+from napari_relay.errors import StorageError
+from napari_relay.store.dirty import Position
+from napari_relay.store.ome_metadata import axis_names
+from napari_relay.store.tiles import tile_box
+from napari_relay.store.values import Labels
+
+_KEPT = 96
+
+
+class DamagedChunkError(StorageError):
+    """A chunk of the pyramid cannot be decoded; only rendering the pyramid anew helps."""
+
+
+class ChunkStore:
+    """Chunks of all levels, for one thread that alone writes them.
+
+    A chunk without an object has no file and is None here. What was read is shared: copy it before changing it.
+    """
+
+    def __init__(self, arrays: Sequence[zarr.Array], shapes: Sequence[tuple[int, int]], sizes: tuple[int, int]) -> None:
+        self._arrays = arrays
+        self._shapes = shapes
+        self._axes = axis_names(sizes)
+        self._kept: OrderedDict[tuple[int, Position], Labels | None] = OrderedDict()
+
+    def read(self, level: int, position: Position) -> Labels | None:
+        """A chunk's ids, uint32 [y, x], cut off at the image's border.
+
+        Raises
+        ------
+        DamagedChunkError
+        """
+        key = (level, position)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        try:
+            labels = np.array(self._arrays[level][self._at(level, position)], np.uint32)
+        except (RuntimeError, ValueError) as error:  # what zarr's codecs raise for bytes that they cannot decode
+            raise DamagedChunkError(
+                f"Chunk {position} of level {level} of the label pyramid is damaged: {error}.", "Let it be rebuilt."
+            ) from error
+        return self._keep(key, labels)
+
+    def write(self, level: int, position: Position, labels: Labels) -> None:
+        """Replace a chunk; one that is all background loses its file. `labels` must not be changed afterwards."""
+        self._kept.pop((level, position), None)  # after a failure nobody knows what stands there
+        self._arrays[level][self._at(level, position)] = labels
+        self._keep((level, position), labels)
+
+    def forget(self) -> None:
+        """Drop what is kept in memory."""
+        self._kept.clear()
+
+    def _keep(self, key: tuple[int, Position], labels: Labels) -> Labels | None:
+        kept = labels if labels.any() else None
+        self._kept[key] = kept
+        self._kept.move_to_end(key)
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return kept
+
+    def _at(self, level: int, position: Position) -> tuple[int | slice, ...]:
+        t, z, row, column = position
+        planes = (*((t,) if "t" in self._axes else ()), *((z,) if "z" in self._axes else ()))
+        return (*planes, *tile_box(row, column).clip(self._shapes[level]).slices)

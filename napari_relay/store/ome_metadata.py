@@ -1,0 +1,65 @@
+"""OME-Zarr 0.5 metadata of a label image, as plain dictionaries for zarr attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Shape = tuple[int, int]
+Json = dict[str, Any]
+
+
+def axis_names(sizes: tuple[int, int]) -> tuple[str, ...]:
+    """Names of the axes of an image with that many t and z planes; an axis of one plane is left out."""
+    return (*(("t",) if sizes[0] > 1 else ()), *(("z",) if sizes[1] > 1 else ()), "y", "x")
+
+
+def multiscales(
+    name: str, shapes: Sequence[Shape], sizes: tuple[int, int], pixel_size_um: tuple[float, float] | None
+) -> Json:
+    """One entry of `multiscales`: level i is the array of path `str(i)`.
+
+    A coarse pixel's centre lies in the middle of its block, hence the translations.
+    """
+    axes = [_axis(axis, pixel_size_um) for axis in axis_names(sizes)]
+    pixel = pixel_size_um or (1.0, 1.0)
+    other = [1.0] * (len(axes) - 2)
+    datasets = []
+    for index, shape in enumerate(shapes):
+        factors = [full / size for full, size in zip(shapes[0], shape, strict=True)]
+        scale = [factor * step for factor, step in zip(factors, pixel, strict=True)]
+        shift = [(factor - 1) / 2 * step for factor, step in zip(factors, pixel, strict=True)]
+        transforms: list[Json] = [{"type": "scale", "scale": [*other, *scale]}]
+        if any(shift):
+            transforms.append({"type": "translation", "translation": [*(0.0 for _ in other), *shift]})
+        datasets.append({"path": str(index), "coordinateTransformations": transforms})
+    return {"name": name, "axes": axes, "datasets": datasets, "type": "majority of non-zero labels"}
+
+
+def image_label(rows: Iterable[tuple[int, str, str]], source: str | None = None) -> Json:
+    """The `image-label` entry: colour and class of each id.
+
+    Parameters
+    ----------
+    rows : iterable of (id, class name, colour as #rrggbb)
+    source : str, optional
+        Relative path of the image's group, where the labels lie inside one.
+    """
+    colors, properties = [], []
+    for label, class_name, color in rows:
+        rgba = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        colors.append({"label-value": label, "rgba": [*rgba, 255]})
+        properties.append({"label-value": label, "class": class_name})
+    entry: Json = {}
+    if colors:
+        entry = {"colors": colors, "properties": properties}
+    if source is not None:
+        entry["source"] = {"image": source}
+    return entry
+
+
+def _axis(name: str, pixel_size_um: tuple[float, float] | None) -> Json:
+    axis = {"name": name, "type": "time" if name == "t" else "space"}
+    if name in "yx" and pixel_size_um is not None:
+        axis["unit"] = "micrometer"
+    return axis

@@ -1,0 +1,158 @@
+"""Opening a label pyramid: reuse it where it can be trusted, else make it anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import zarr
+from zarr.codecs import ZstdCodec
+
+from napari_relay.errors import StorageError, UsageError
+from napari_relay.store import ome_metadata
+from napari_relay.store.folders import remove_folder, remove_leftovers
+from napari_relay.store.opening import UNCLEAN
+from napari_relay.store.project import Project
+from napari_relay.store.pyramid import OURS, TOKEN, LabelPyramid
+from napari_relay.store.schema import TILE
+
+logger = logging.getLogger(__name__)
+
+Shapes = Sequence[tuple[int, int]]
+
+
+def open_pyramid(
+    path: str | Path,
+    project: Project,
+    level_shapes: Shapes,
+    *,
+    pixel_size_um: tuple[float, float] | None = None,
+    name: str = "labels",
+    source: str | None = None,
+) -> LabelPyramid:
+    """Open the label pyramid of a project, or make it; what it lacks then stands on the project's journal.
+
+    Parameters
+    ----------
+    path : str or Path
+        The OME-Zarr group (`<image file name>.labels.ome.zarr`).
+    project : Project
+        Its truth, open for writing.
+    level_shapes : sequence of (int, int)
+        (height, width) of each level of the image, finest first; the pyramid gets the same.
+    pixel_size_um : (float, float), optional
+        (y, x) size of a level-0 pixel.
+    name, source : str
+        Name of the label image, and relative path of the image's group where the pyramid lies inside one.
+
+    Raises
+    ------
+    UsageError
+        The shapes are not those of a pyramid of the project's image.
+    StorageError
+        It cannot be written, or something else lies at `path`.
+    """
+    path, shapes = Path(path), [(int(height), int(width)) for height, width in level_shapes]
+    _check_shapes(project, shapes)
+    try:
+        if project.value(UNCLEAN) and path.is_dir():
+            removed = remove_leftovers(path)
+            logger.info("The last run did not end in order; %d unfinished files removed from %s", removed, path)
+        group = _open_group(path, project, shapes)
+        if group is None:
+            # The project gives up its token first: a crash before the end of this makes the next opening start over.
+            project.set_value(TOKEN, "")
+            remove_folder(path)
+            group = _create_group(path, project, shapes, pixel_size_um, name, source)
+            project.journal.mark_all()
+        pyramid = LabelPyramid(path, project, group, shapes)
+        pyramid.renew_token()
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"Cannot open the label pyramid {path}: {error.strerror or error}.",
+            "Make the folder writable, or choose another place for the project (--project).",
+        ) from error
+    project.set_value(UNCLEAN, "")
+    return pyramid
+
+
+def _open_group(path: Path, project: Project, shapes: Shapes) -> zarr.Group | None:
+    """The pyramid at `path` when it is the project's own, complete and tied to it; None when it must be made."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return None
+    try:
+        group = zarr.open_group(path, mode="r+", zarr_format=3)
+        tie = dict(group.attrs.get(OURS, {}))
+    except (OSError, ValueError, KeyError, TypeError):  # no zarr, or damaged metadata
+        tie, group = {}, None
+    if not tie and not _looks_ours(path):
+        raise StorageError(
+            f"{path} is in the way: it is not a label pyramid of napari-relay.", "Move it to another place."
+        )
+    if not tie.get("token") or tie != {"project": project.id, "token": project.value(TOKEN)}:
+        return None
+    return group if group is not None and _has_levels(group, project, shapes) else None
+
+
+def _looks_ours(path: Path) -> bool:
+    """Whether a folder whose metadata cannot be read bears the name that only we give."""
+    return path.is_dir() and path.name.endswith(".labels.ome.zarr")
+
+
+def _has_levels(group: zarr.Group, project: Project, shapes: Shapes) -> bool:
+    for index, shape in enumerate(shapes):
+        try:
+            array = group[str(index)]
+        except (KeyError, OSError, ValueError):
+            return False
+        if array.shape != _full_shape(project, shape) or array.dtype != "uint32":
+            return False
+    return str(len(shapes)) not in group
+
+
+def _create_group(
+    path: Path,
+    project: Project,
+    shapes: Shapes,
+    pixel_size_um: tuple[float, float] | None,
+    name: str,
+    source: str | None,
+) -> zarr.Group:
+    axes = ome_metadata.axis_names(project.sizes)
+    group = zarr.create_group(path, zarr_format=3)
+    for index, shape in enumerate(shapes):
+        # Not sharded: a shard is rewritten whole, and loses what another thread writes into it meanwhile.
+        group.create_array(
+            str(index),
+            shape=_full_shape(project, shape),
+            chunks=(*(1 for _ in axes[:-2]), TILE, TILE),
+            dtype="uint32",
+            fill_value=0,
+            compressors=ZstdCodec(level=1),
+            dimension_names=axes,
+        )
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [ome_metadata.multiscales(name, shapes, project.sizes, pixel_size_um)],
+        "image-label": ome_metadata.image_label((), source),
+    }
+    return group
+
+
+def _full_shape(project: Project, shape: tuple[int, int]) -> tuple[int, ...]:
+    return (*(size for size in project.sizes if size > 1), *shape)
+
+
+def _check_shapes(project: Project, shapes: Shapes) -> None:
+    if not shapes or tuple(shapes[0]) != project.shape:
+        raise UsageError(
+            f"The first level has {tuple(shapes[0]) if shapes else 'no'} pixels, the project {project.shape}.",
+            "Pass the level shapes of the project's image, finest first.",
+        )
+    for finer, coarser in pairwise(shapes):
+        if not all(1 <= small <= large for small, large in zip(coarser, finer, strict=True)):
+            raise UsageError(f"Level {coarser} does not fit under {finer}.", "Pass the levels finest first.")
