@@ -83,9 +83,7 @@ def normalised_focal(
     return _reduce(loss, reduction)
 
 
-def soft_iou(
-    logits: Tensor, target: Tensor, *, weight: Tensor | None = None, reduction: Reduction = "mean"
-) -> Tensor:
+def soft_iou(logits: Tensor, target: Tensor, *, weight: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:
     """Soft IoU loss, `1 - sum p y / sum max(p, y)` over valid pixels (Rahman and Wang, ISVC 2016; RITM
     `SoftIoU`).
 

@@ -95,9 +95,7 @@ def infonce(
     known = torch.ones_like(share, dtype=torch.bool) if token_valid is None else token_valid.bool()
     inside, outside = (share >= FOREGROUND_SHARE) & known, (share <= BACKGROUND_SHARE) & known
     limits = (max_positives, hard_negatives, random_negatives)
-    loss, used = _infonce_term(
-        z, inside, outside, anchors.float(), anchor_valid.bool(), tau, limits, generator
-    )
+    loss, used = _infonce_term(z, inside, outside, anchors.float(), anchor_valid.bool(), tau, limits, generator)
     if negative_anchors is not None and negative_valid is not None:
         mirrored, also = _infonce_term(
             z, outside, inside, negative_anchors.float(), negative_valid.bool(), tau, limits, generator
@@ -238,11 +236,7 @@ def _hard_and_random(
     """The `hard` tokens of `mask` nearest to any anchor, and `extra` random ones of the rest."""
     if int(mask.sum(1).max()) <= hard + extra:
         return mask
-    nearness = (
-        similarity.masked_fill(~anchor_valid[..., None], float("-inf"))
-        .amax(1)
-        .masked_fill(~mask, float("-inf"))
-    )
+    nearness = similarity.masked_fill(~anchor_valid[..., None], float("-inf")).amax(1).masked_fill(~mask, float("-inf"))
     top = nearness.topk(min(hard, mask.shape[1]), dim=1).indices
     hardest = torch.zeros_like(mask).scatter(1, top, True) & mask
     return hardest | _limit_random(mask & ~hardest, extra, generator)
