@@ -7,5 +7,6 @@ the one place where levels and axes are turned into level-0 pixels (y, x). Read 
 from napari_relay.sources.base import Source, Traits
 from napari_relay.sources.layers import LayerArray
 from napari_relay.sources.open import open_image
+from napari_relay.sources.pyramid import Progress, build_pyramid, needs_pyramid
 
-__all__ = ["LayerArray", "Source", "Traits", "open_image"]
+__all__ = ["LayerArray", "Progress", "Source", "Traits", "build_pyramid", "needs_pyramid", "open_image"]

@@ -89,6 +89,8 @@ class Source(ABC):
     is_rgb : 3 (or 4) channels that are meant as colour.
     """
 
+    _read_errors: tuple[type[Exception], ...] = READ_ERRORS
+
     def __init__(
         self,
         traits: Traits,
@@ -147,7 +149,9 @@ class Source(ABC):
         self._check_open()
         try:
             return self._make_fingerprint()
-        except READ_ERRORS as error:
+        except ImageError:
+            raise
+        except self._read_errors as error:
             raise DamagedImageError(f"Cannot read {self.where}: {reason(error)}.", "Copy the file again.") from error
 
     @property
@@ -181,7 +185,7 @@ class Source(ABC):
             block = np.asarray(self._arrays[level][tuple(pick[axis] for axis in self._axes)])
         except ImageError:
             raise
-        except READ_ERRORS as error:
+        except self._read_errors as error:
             self._check_open()  # closed while it was read
             raise DamagedImageError(
                 f"Cannot read level {level} of {self.where} at y={box.y0}..{box.y1}, x={box.x0}..{box.x1}: "
@@ -193,6 +197,15 @@ class Source(ABC):
             left, block = [*left, "c"], block[..., np.newaxis]
         ordered = block.transpose([left.index(axis) for axis in "yxc"])  # [y, x, c]
         return np.array(ordered, dtype=self.dtype, order="C")
+
+    def channel_index(self, channel: int | str) -> int:
+        """Index of a channel by its name or number. Raises UsageError when there is no such channel."""
+        if isinstance(channel, str) and channel in self.channel_names:
+            return self.channel_names.index(channel)
+        if isinstance(channel, int) and 0 <= channel < self.channels:
+            return channel
+        listed = ", ".join(f"{index} ({name})" for index, name in enumerate(self.channel_names))
+        raise UsageError(f"{self.where} has no channel {channel!r}.", f"It has: {listed}.")
 
     def layer_data(self) -> list[LayerArray]:
         """One lazy array a level for napari, finest first.

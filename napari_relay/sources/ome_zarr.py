@@ -10,7 +10,6 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,8 @@ class ZarrSource(Source):
     ----------
     nodes : the zarr arrays of the levels, for metadata and chunk sizes.
     """
+
+    _read_errors = STORE_ERRORS
 
     def __init__(
         self,
@@ -249,9 +250,3 @@ def _details(location: Path | str, inner: str, array: Any, axes: str) -> dict[st
     if inner:
         details["scene"] = inner
     return details
-
-
-def with_traits(source: ZarrSource, **changes: Any) -> ZarrSource:
-    """The same source under other traits, for a cache that speaks for its original."""
-    source.traits = replace(source.traits, **changes)
-    return source

@@ -12,10 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError, UsageError
+from napari_relay.geometry import Box, Plane
 from napari_relay.sources.array import open_array
 from napari_relay.sources.base import Source
+from napari_relay.sources.pyramid import needs_pyramid
 
+MAX_CHECKED_VALUES = 4_000_000
 ZIP = b"PK\x03\x04"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BITMAPS: tuple[tuple[bytes, str], ...] = (
@@ -25,6 +30,8 @@ BITMAPS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x4f\xff\x51", "jpeg2000"),
     (b"BM", "bmp"),
 )
+SLIDES = (".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".svslide", ".bif", ".dcm")
+"""Names of slides that OpenSlide reads and tifffile does not, or not well."""
 NAMED_LIKE_IMAGES = (".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".tif", ".tiff", ".svs", ".bmp", ".webp", ".zip")
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+(::|://)")
 
@@ -36,6 +43,7 @@ def open_image(
     channel_names: Sequence[str] | None = None,
     axes: str | None = None,
     rgb: bool | None = None,
+    cache_dir: Path | None = None,
 ) -> Source:
     """Open an image of any size; reads metadata only.
 
@@ -47,6 +55,7 @@ def open_image(
     channel_names : one for each channel, instead of the file's.
     axes : order of an array's axes, a string of y, x and any of t, z, c; guessed from its shape when None.
     rgb : whether an array's 3 or 4 channels are colour; guessed when None.
+    cache_dir : where to look for a finished pyramid of a large file that has none (see `build_pyramid`).
 
     Raises
     ------
@@ -57,17 +66,50 @@ def open_image(
     """
     if not isinstance(path_or_array, (str, os.PathLike)):
         source: Source = open_array(path_or_array, axes=axes, rgb=rgb, channel_names=channel_names)
+    elif axes is not None or rgb is not None:
+        raise UsageError("`axes` and `rgb` are for arrays only.", "A file says itself what its axes are.")
     else:
-        if axes is not None or rgb is not None:
-            raise UsageError("`axes` and `rgb` are for arrays only.", "A file says itself what its axes are.")
         source = _open_path(os.fspath(path_or_array), scene, channel_names)
-    if channel_names is not None and len(channel_names) != source.channels:
+    try:
+        _check_channel_names(source, channel_names)
+        _refuse_all_nan(source)
+        cached = _find_cached(source, cache_dir)
+    except BaseException:
         source.close()
+        raise
+    if cached is None:
+        return source
+    source.close()
+    return cached
+
+
+def _check_channel_names(source: Source, channel_names: Sequence[str] | None) -> None:
+    if channel_names is not None and len(channel_names) != source.channels:
         raise UsageError(
             f"{source.where} has {source.channels} channel(s), but {len(channel_names)} names were given.",
             "Give one name for each channel.",
         )
-    return source
+
+
+def _refuse_all_nan(source: Source) -> None:
+    """Floats without a single number; looked for where the coarsest level is small enough to read."""
+    level = source.levels[-1]
+    planes = [Plane(t, z) for t in range(source.sizes_t) for z in range(source.sizes_z)]
+    values = level.shape[0] * level.shape[1] * source.channels * len(planes)
+    if source.dtype.kind != "f" or values > MAX_CHECKED_VALUES:
+        return
+    whole = Box(0, 0, *level.shape)
+    if not any(np.isfinite(source.read(whole, level.index, plane)).any() for plane in planes):
+        raise DamagedImageError(f"Every pixel of {source.where} is NaN.", "Write the image again.")
+
+
+def _find_cached(source: Source, cache_dir: Path | None) -> Source | None:
+    """Arrays are not looked up: their fingerprint samples them, and no time of change tells of an edit."""
+    if source.path is None or not needs_pyramid(source):
+        return None
+    from napari_relay.sources.cache import find_cached
+
+    return find_cached(source, cache_dir)
 
 
 def _open_path(text: str, scene: int | str | None, channel_names: Sequence[str] | None) -> Source:
@@ -78,6 +120,10 @@ def _open_path(text: str, scene: int | str | None, channel_names: Sequence[str] 
         return open_zarr(text, scene, channel_names)
     path = Path(text).expanduser().absolute()
     head = read_head(path)
+    if path.suffix.lower() in SLIDES and head:  # before the bytes: an MRXS begins like a JPEG, an NDPI like a TIFF
+        from napari_relay.sources.slides import open_slide
+
+        return open_slide(path, scene, channel_names)
     if path.is_dir() or head.startswith(ZIP):
         return _open_zarr(path, scene, channel_names)
     if head.startswith(TIFF):
