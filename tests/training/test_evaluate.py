@@ -12,17 +12,14 @@ import pytest
 from PIL import Image
 from skimage.segmentation import flood
 
-from napari_relay.errors import CheckpointError, DamagedImageError, UnsupportedImageError, UsageError, WorkerDiedError
+from napari_relay.errors import DamagedImageError, ProjectError, UnsupportedImageError, UsageError
 from napari_relay.geometry import Box, Click
 from napari_relay.sources import Source
 from relay_training.__main__ import main
-from relay_training.baselines import Geodesic, RandomWalker
 from relay_training.bench_data import ObjectRule, find_sets, plan_tasks, read_label_map, read_quick_list
 from relay_training.contest import Answer, Limits, play_object
 from relay_training.evaluate import Contest, Progress, evaluate, run_contest
-from relay_training.memory import peak_memory_mb, peak_memory_of
-from relay_training.mobilesam import MobileSam
-from relay_training.product import SessionContender
+from relay_training.product import KeepsNothing, SessionContender
 from relay_training.report import Report
 
 
@@ -243,13 +240,6 @@ def test_encodings_are_counted_for_the_click_that_waited(bench):
     assert [run.encodings for run in runs] == [(1,), (0,), (0,), (0,)]
 
 
-@pytest.mark.parametrize("method", [RandomWalker(), Geodesic()])
-def test_classic_methods_find_a_coin_with_a_few_clicks(coins, method):
-    report = evaluate(coins, method, rule=ObjectRule(per_picture=1), limits=Limits(4, 0.8))
-
-    assert report.metrics()["coins"].miou[3] > 0.6
-
-
 # The report -------------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +304,7 @@ def test_json_holds_every_click_on_one_line_an_object(bench, tmp_path):
     assert report.metrics() == Report.load(path).metrics()
 
 
-# The command line, and memory -------------------------------------------------------------------------------------
+# The command line ---------------------------------------------------------------------------------------------------
 
 
 def test_commands_are_listed_and_wrong_calls_end_with_two(capsys, bench):
@@ -327,28 +317,22 @@ def test_commands_are_listed_and_wrong_calls_end_with_two(capsys, bench):
     assert "--peer-weights" in capsys.readouterr().err
 
 
-def test_compare_runs_contenders_and_measures_their_memory(capsys, bench, tmp_path):
-    path = tmp_path / "compare.json"
-
-    code = main(["compare", "--data", str(bench / "squares"), "--only", "geodesic", "--json", str(path)])
-
-    assert code == 0
-    assert "geodesic" in capsys.readouterr().out
-    report = Report.load(path)
-    assert report.contenders["geodesic"].peak_memory_mb > 50
-    assert report.settings["max_clicks"] == 20
+# The product's own path -------------------------------------------------------------------------------------------
 
 
-def test_weights_of_the_peer_that_cannot_be_loaded_are_named(tmp_path):
-    pytest.importorskip("torch")
-    (tmp_path / "peer.safetensors").write_bytes(b"no weights")
+def test_a_predictor_is_clicked_through_source_views_and_session(coins):
+    predictor = pytest.importorskip("napari_relay.predictor").load_predictor("step0", device="cpu", dtype="float32")
 
-    with pytest.raises(CheckpointError, match=r"peer.safetensors"):
-        MobileSam(tmp_path / "peer.safetensors")
+    report = evaluate(coins, predictor, rule=ObjectRule(per_picture=2), limits=Limits(3))
+
+    first, second = report.contenders["relay"].sets["coins"]
+    assert first.encodings[0] == 1
+    assert second.encodings[0] == 0
+    assert min(first.ious[-1], second.ious[-1]) > 0.7
+    assert report.contenders["relay"].card["checkpoint"] == "step0"
 
 
-def test_memory_of_a_process_is_its_own():
-    assert peak_memory_mb() > 10
-    assert peak_memory_of(int) > 10
-    with pytest.raises(WorkerDiedError):
-        peak_memory_of(exit)
+def test_a_session_of_a_measurement_keeps_nothing():
+    with pytest.raises(ProjectError, match="keeps no objects"):
+        KeepsNothing().accept(Box(0, 0, 1, 1), np.ones((1, 1), bool))
+    assert (KeepsNothing().undo(), KeepsNothing().redo()) == (None, None)

@@ -40,7 +40,7 @@ def load_sam(weights: Path) -> Any:
 
     try:
         state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()}
-        sam = _sam_registry()["vit_t"](checkpoint=None)
+        sam = sam_registry()["vit_t"](checkpoint=None)
         sam.load_state_dict(state, strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RelayError):
@@ -54,7 +54,14 @@ def load_sam(weights: Path) -> Any:
     return sam.train().eval()
 
 
-def _sam_registry() -> Any:
+def sam_registry() -> Any:
+    """The package's table of networks.
+
+    Raises
+    ------
+    MissingExtraError
+        The package is not installed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,12 +114,12 @@ class MobileSam:
         self._predictor.set_image(rgb)
         set_image_ms = (time.perf_counter() - start) * 1000
         try:
-            yield _SamPicture(self._predictor, (rgb.shape[0], rgb.shape[1]), set_image_ms)
+            yield SamPicture(self._predictor, (rgb.shape[0], rgb.shape[1]), set_image_ms)
         finally:
             self._predictor.reset_image()
 
 
-class _SamPicture:
+class SamPicture:
     """A picture that the peer has encoded."""
 
     def __init__(self, predictor: Any, shape: tuple[int, int], set_image_ms: float) -> None:
