@@ -11,9 +11,14 @@ import pytest
 
 
 def children(pid: int | None = None) -> set[int]:
-    """Process ids of the children that still run (zombies are not reaped, so they count)."""
-    folder = Path(f"/proc/{pid or os.getpid()}/task")
-    return {int(child) for task in folder.glob("*/children") for child in task.read_text().split()}
+    """Process ids of the children, those that ended but were not reaped too."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children"):
+        try:
+            found.update(map(int, task.read_text().split()))
+        except (FileNotFoundError, ProcessLookupError):  # the thread has just ended
+            continue
+    return found
 
 
 def shared_memory() -> set[str]:

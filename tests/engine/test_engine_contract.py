@@ -33,6 +33,14 @@ def start_endless(engine: Engine, log: Path, lane: str) -> Future[object]:
     return future
 
 
+@pytest.fixture(scope="class")
+def shared(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """One engine for the tests that leave nothing in it; a process each would take its time."""
+    with request.cls.engine_class(MAKE) as engine:
+        engine.call("echo", np.zeros(1 << 20))  # its process, threads and shared memory are there now
+        yield engine
+
+
 class EngineContract:
     engine_class: type[Engine]
 
@@ -54,18 +62,18 @@ class EngineContract:
 
     # ---- answers
 
-    def test_returns_what_a_method_returns(self, engine: Engine) -> None:
-        assert engine.call("echo", {"a": (1, 2.5, None)}) == {"a": (1, 2.5, None)}
+    def test_returns_what_a_method_returns(self, shared: Engine) -> None:
+        assert shared.call("echo", {"a": (1, 2.5, None)}) == {"a": (1, 2.5, None)}
 
-    def test_returns_the_return_value_of_a_generator(self, engine: Engine) -> None:
-        assert engine.call("steps", 5) == 10
-        assert engine.call("steps", 0) == 0
+    def test_returns_the_return_value_of_a_generator(self, shared: Engine) -> None:
+        assert shared.call("steps", 5) == 10
+        assert shared.call("steps", 0) == 0
 
     @pytest.mark.parametrize("nbytes", [0, 100, 40_000, (1 << 20) + 1, 24 << 20])
-    def test_arrays_come_back_bit_equal(self, engine: Engine, nbytes: int) -> None:
+    def test_arrays_come_back_bit_equal(self, shared: Engine, nbytes: int) -> None:
         array = np.random.default_rng(nbytes).integers(0, 256, nbytes, dtype=np.uint8)
 
-        answer = engine.call("echo", array)
+        answer = shared.call("echo", array)
 
         assert answer.dtype == array.dtype
         assert np.array_equal(answer, array)
@@ -81,8 +89,8 @@ class EngineContract:
         ],
         ids=["fortran", "strided", "nan", "empty", "big-endian"],
     )
-    def test_arrays_of_any_layout_come_back_equal(self, engine: Engine, array: np.ndarray) -> None:
-        answer = engine.call("echo", array)
+    def test_arrays_of_any_layout_come_back_equal(self, shared: Engine, array: np.ndarray) -> None:
+        answer = shared.call("echo", array)
 
         assert answer.dtype == array.dtype
         assert answer.tobytes() == array.tobytes()
@@ -94,51 +102,51 @@ class EngineContract:
 
         assert first == again == 300_000
 
-    def test_an_answer_stays_after_the_next_one(self, engine: Engine) -> None:
-        first = engine.call("echo", np.ones(300_000))
+    def test_an_answer_stays_after_the_next_one(self, shared: Engine) -> None:
+        first = shared.call("echo", np.ones(300_000))
 
-        engine.call("echo", np.zeros(300_000))
+        shared.call("echo", np.zeros(300_000))
 
         assert first.sum() == 300_000
 
-    def test_all_jobs_run_in_one_thread(self, engine: Engine) -> None:
-        assert len({engine.call("thread") for _ in range(5)}) == 1
+    def test_all_jobs_run_in_one_thread(self, shared: Engine) -> None:
+        assert len({shared.call("thread") for _ in range(5)}) == 1
 
     # ---- errors
 
-    def test_our_errors_arrive_as_they_are_and_once(self, engine: Engine) -> None:
+    def test_our_errors_arrive_as_they_are_and_once(self, shared: Engine) -> None:
         with pytest.raises(ClickError, match="No positive click") as caught:
-            engine.call("refuse")
+            shared.call("refuse")
 
         assert caught.value.fix == "Click inside the object."
-        assert engine.call("echo", 1) == 1
+        assert shared.call("echo", 1) == 1
 
-    def test_an_error_that_cannot_travel_arrives_with_its_text(self, engine: Engine) -> None:
+    def test_an_error_that_cannot_travel_arrives_with_its_text(self, shared: Engine) -> None:
         with pytest.raises((ClickError, EngineError), match="Odd 2"):
-            engine.call("refuse_oddly")
-        assert engine.call("echo", 1) == 1
+            shared.call("refuse_oddly")
+        assert shared.call("echo", 1) == 1
 
     def test_other_errors_become_engine_errors_with_the_traceback_in_the_log(
-        self, engine: Engine, caplog: pytest.LogCaptureFixture
+        self, shared: Engine, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.ERROR), pytest.raises(EngineError, match="KeyError: 'a mistake of ours'"):
-            engine.call("blunder")
+            shared.call("blunder")
 
         assert "engine_services.py" in caplog.text
         assert "in blunder" in caplog.text
 
-    def test_no_memory_is_said_in_words(self, engine: Engine) -> None:
+    def test_no_memory_is_said_in_words(self, shared: Engine) -> None:
         with pytest.raises(EngineError, match="Memory ran out"):
-            engine.call("run_out")
+            shared.call("run_out")
 
     @pytest.mark.parametrize("name", ["absent", "__init__", "_hidden", "value"])
-    def test_what_is_no_public_method_is_refused(self, engine: Engine, name: str) -> None:
+    def test_what_is_no_public_method_is_refused(self, shared: Engine, name: str) -> None:
         with pytest.raises(EngineError, match=name):
-            engine.call(name)
+            shared.call(name)
 
-    def test_an_unknown_lane_is_refused(self, engine: Engine) -> None:
+    def test_an_unknown_lane_is_refused(self, shared: Engine) -> None:
         with pytest.raises(UsageError, match="click, prefetch"):
-            engine.submit("echo", 1, lane="fast")
+            shared.submit("echo", 1, lane="fast")
 
     def test_no_answer_in_time_is_an_engine_error(self, engine: Engine, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match="no answer within"):
