@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError, UsageError
 from napari_relay.geometry import Box, Level, Plane
-from napari_relay.sources.layers import LayerArray
+from napari_relay.sources.layers import LayerArray, layer_kwargs
 from napari_relay.sources.levels import make_levels
 
 Affine = tuple[float, float, float, float, float, float]
@@ -220,23 +220,7 @@ class Source(ABC):
         `scale` is in micrometres where the pixel size is known, else in pixels. More than one channel that is
         not colour comes as `channel_axis`, with a list of names.
         """
-        arrays = self.layer_data()
-        kwargs: dict[str, Any] = {"multiscale": len(arrays) > 1, "name": self.name}
-        spatial = arrays[0].axes.replace("c", "")
-        if self.pixel_size_um is not None:
-            size = {"y": self.pixel_size_um[0], "x": self.pixel_size_um[1]}
-            kwargs["scale"] = [size.get(axis, 1.0) for axis in spatial]
-            kwargs["units"] = ["um" if axis in "yx" else "pixel" for axis in spatial]
-        if "c" in arrays[0].axes and not self.is_rgb:
-            kwargs["channel_axis"] = arrays[0].axes.index("c")
-            kwargs["name"] = [f"{self.name} {channel}" for channel in self.channel_names]
-        else:
-            kwargs["rgb"] = self.is_rgb
-        if self.dtype == np.uint8:
-            kwargs["contrast_limits"] = [0, 255]
-        elif self.dtype == np.bool_:
-            kwargs["contrast_limits"] = [0, 1]
-        return kwargs
+        return layer_kwargs(self)
 
     def describe(self) -> dict[str, Any]:
         """All that is known without reading pixels, as JSON values."""

@@ -104,6 +104,27 @@ class LayerArray:
         return f"<LayerArray {self.axes} {self.shape} {self.dtype}, level {self._level} of {self._source.name!r}>"
 
 
+def layer_kwargs(source: Source) -> dict[str, Any]:
+    """Arguments of `add_image`; see `Source.layer_kwargs`."""
+    axes = LayerArray(source, 0).axes
+    kwargs: dict[str, Any] = {"multiscale": len(source.levels) > 1, "name": source.name}
+    if source.pixel_size_um is not None:
+        size = {"y": source.pixel_size_um[0], "x": source.pixel_size_um[1]}
+        spatial = axes.replace("c", "")
+        kwargs["scale"] = [size.get(axis, 1.0) for axis in spatial]
+        kwargs["units"] = ["um" if axis in "yx" else "pixel" for axis in spatial]
+    if "c" in axes and not source.is_rgb:
+        kwargs["channel_axis"] = axes.index("c")
+        kwargs["name"] = [f"{source.name} {channel}" for channel in source.channel_names]
+    else:
+        kwargs["rgb"] = source.is_rgb
+    if source.dtype == np.uint8:
+        kwargs["contrast_limits"] = [0, 255]
+    elif source.dtype == np.bool_:
+        kwargs["contrast_limits"] = [0, 1]
+    return kwargs
+
+
 def _as_range(pick: Pick) -> range:
     return pick if isinstance(pick, range) else range(pick, pick + 1)
 

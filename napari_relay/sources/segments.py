@@ -15,10 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from PIL import Image
 
 from napari_relay.sources.axes import AxisPlan
 
 CACHE_BYTES = 64 << 20
+APERIO_YCBCR = 33003
+LOSSLESS = (1, 5, 8, 32773, 32946, 50000)
+"""Compressions that know nothing of colour."""
 Array = npt.NDArray[Any]
 Key = tuple[int, int, int]
 
@@ -159,7 +163,19 @@ class SegmentArray:
             return np.full(shape, self._frame.nodata, self.dtype)
         if self._series.transform is not None:
             segment = self._series.transform(segment)
+        if data is not None and self._holds_ycbcr(data):
+            segment = _ycbcr_to_rgb(segment)
         return np.asarray(segment, self.dtype)
+
+    def _holds_ycbcr(self, data: bytes) -> bool:
+        """Whether a decoded segment still is YCbCr.
+
+        JPEG comes out as RGB. Aperio's JPEG 2000 of kind 33003 is YCbCr without saying so: OpenJPEG guesses it,
+        and converts, only where the chroma is subsampled (the second component's step in the SIZ marker).
+        """
+        if self._frame.compression == APERIO_YCBCR:
+            return data[46:47] == b"\x01"
+        return self._frame.photometric == tifffile.PHOTOMETRIC.YCBCR and self._frame.compression in LOSSLESS
 
     @staticmethod
     def _read_bytes(handle: Any, offset: int, count: int) -> bytes:
@@ -170,6 +186,12 @@ class SegmentArray:
         if len(data) < count:
             raise tifffile.TiffFileError(f"the file ends {count - len(data)} bytes too early")
         return data
+
+
+def _ycbcr_to_rgb(segment: Array) -> Array:
+    """[depth, y, x, 3] of bytes."""
+    planes = [Image.fromarray(plane, "YCbCr").convert("RGB") for plane in np.ascontiguousarray(segment)]
+    return np.stack([np.asarray(plane) for plane in planes])
 
 
 class PaletteArray:
