@@ -90,6 +90,9 @@ def follow_view(shape: Shape, current: View, mask_box: Box, touches_border: bool
         return current
     longest = max(wanted.shape)
     step = _step_covering(EXPANSION * longest)
+    if mask_box.empty:
+        # Clicks alone say nothing about the object's size: no finer than now.
+        step = max(step, math.floor(_step_of(current.box.height)))
     if touches_border:
         # The true extent is unknown: look half an octave wider, or twice as wide if it fills the view.
         wider = 2 if longest >= 0.7 * current.box.height else 1
