@@ -7,14 +7,49 @@ from collections.abc import Sequence
 
 import numpy as np
 import zarr
+from zarr.codecs import ZstdCodec
 
 from napari_relay.errors import StorageError
+from napari_relay.geometry import Plane
 from napari_relay.store.dirty import Position
 from napari_relay.store.ome_metadata import axis_names
+from napari_relay.store.schema import TILE
 from napari_relay.store.tiles import tile_box
 from napari_relay.store.values import Labels
 
 _KEPT = 96
+
+
+def create_levels(
+    group: zarr.Group, shapes: Sequence[tuple[int, int]], sizes: tuple[int, int], dtype: str
+) -> list[zarr.Array]:
+    """Make the empty arrays of a label image, finest first, named "0", "1", ..
+
+    Not sharded: a shard is rewritten whole, and loses what another thread writes into it meanwhile.
+    """
+    axes = axis_names(sizes)
+    return [
+        group.create_array(
+            str(index),
+            shape=full_shape(shape, sizes),
+            chunks=(*(1 for _ in axes[:-2]), TILE, TILE),
+            dtype=dtype,
+            fill_value=0,
+            compressors=ZstdCodec(level=1),
+            dimension_names=axes,
+        )
+        for index, shape in enumerate(shapes)
+    ]
+
+
+def full_shape(shape: tuple[int, int], sizes: tuple[int, int]) -> tuple[int, ...]:
+    """Shape of a level with the t and z axes that have more than one plane."""
+    return (*(size for size in sizes if size > 1), *shape)
+
+
+def plane_index(plane: Plane, sizes: tuple[int, int]) -> tuple[int, ...]:
+    """Index of a plane in the leading axes of such an array."""
+    return tuple(index for index, size in zip((plane.t, plane.z), sizes, strict=True) if size > 1)
 
 
 class DamagedChunkError(StorageError):
@@ -30,7 +65,7 @@ class ChunkStore:
     def __init__(self, arrays: Sequence[zarr.Array], shapes: Sequence[tuple[int, int]], sizes: tuple[int, int]) -> None:
         self._arrays = arrays
         self._shapes = shapes
-        self._axes = axis_names(sizes)
+        self._sizes = sizes
         self._kept: OrderedDict[tuple[int, Position], Labels | None] = OrderedDict()
 
     def read(self, level: int, position: Position) -> Labels | None:
@@ -72,5 +107,4 @@ class ChunkStore:
 
     def _at(self, level: int, position: Position) -> tuple[int | slice, ...]:
         t, z, row, column = position
-        planes = (*((t,) if "t" in self._axes else ()), *((z,) if "z" in self._axes else ()))
-        return (*planes, *tile_box(row, column).clip(self._shapes[level]).slices)
+        return (*plane_index(Plane(t, z), self._sizes), *tile_box(row, column).clip(self._shapes[level]).slices)

@@ -9,7 +9,7 @@ shapes, draws them in the right place.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,9 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_relay.geometry import Box
+from napari_relay.store.schema import TILE
+from napari_relay.store.tiles import tile_box
 from napari_relay.store.values import Labels
 
 Edges = npt.NDArray[np.int64]
+ReadLabels = Callable[[Box], Labels]
+OccupiedTiles = Callable[[Box], Sequence[tuple[int, int]]]
+
+LARGEST_SOURCE_PX = (4 * TILE) ** 2
+"""Level-0 pixels held at once (16 MiB of ids)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,35 @@ def majority(source: Labels, rows: Edges, columns: Edges) -> Labels:
         counted = blocks.transpose(0, 2, 1, 3)[mixed] * used  # [mixed, side y, side x]
         lowest[mixed] = _most_frequent(counted.reshape(row.size, -1))
     return lowest
+
+
+def reduce_box(blocks: Blocks, box: Box, read: ReadLabels, occupied: OccupiedTiles) -> Labels:
+    """Level pixels over `box`, uint32 [y, x], reading no more than `LARGEST_SOURCE_PX` level-0 pixels at once.
+
+    Parameters
+    ----------
+    read : the level-0 ids of a box.
+    occupied : (row, column) of the tiles that meet a level-0 box and may hold an id.
+    """
+    source = blocks.source_box(box)
+    if source.area <= LARGEST_SOURCE_PX:
+        return blocks.reduce(read(source), box)
+    if box.area == 1:
+        tiles = (tile_box(row, column).intersect(source) for row, column in occupied(source))
+        return np.full((1, 1), majority_of_parts(read(tile) for tile in tiles), np.uint32)
+    pixels = np.empty(box.shape, np.uint32)
+    for half in _halves(box):
+        pixels[half.relative_to(box).slices] = reduce_box(blocks, half, read, occupied)
+    return pixels
+
+
+def _halves(box: Box) -> tuple[Box, Box]:
+    """A box of more than one pixel, cut across its longer side."""
+    if box.height >= box.width:
+        middle = (box.y0 + box.y1) // 2
+        return Box(box.y0, box.x0, middle, box.x1), Box(middle, box.x0, box.y1, box.x1)
+    middle = (box.x0 + box.x1) // 2
+    return Box(box.y0, box.x0, box.y1, middle), Box(box.y0, middle, box.y1, box.x1)
 
 
 def majority_of_parts(parts: Iterable[Labels]) -> int:

@@ -86,6 +86,15 @@ def find_rendered(db: sqlite3.Connection, box: Box, plane: Plane) -> list[tuple[
     return [(row[0], Box(*row[1:])) for row in rows]
 
 
+def find_shown(db: sqlite3.Connection, box: Box, plane: Plane | None) -> list[int]:
+    """Ids of the objects of one plane or all that the label pyramid shows, whose box meets `box`, ascending."""
+    shown = db.execute(
+        f"""SELECT id FROM objects AS o WHERE {RENDERED} AND id IN (SELECT value FROM json_each(?)) ORDER BY id""",
+        (json.dumps(find_ids(db, box, plane)),),
+    )
+    return [row[0] for row in shown]
+
+
 def occupied_tiles(db: sqlite3.Connection, box: Box, plane: Plane) -> list[tuple[int, int]]:
     """(row, column) of the tiles that meet `box` and hold a pixel of an object that the label pyramid shows."""
     rows = db.execute(

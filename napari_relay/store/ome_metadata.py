@@ -15,11 +15,16 @@ def axis_names(sizes: tuple[int, int]) -> tuple[str, ...]:
 
 
 def multiscales(
-    name: str, shapes: Sequence[Shape], sizes: tuple[int, int], pixel_size_um: tuple[float, float] | None
+    name: str,
+    shapes: Sequence[Shape],
+    sizes: tuple[int, int],
+    pixel_size_um: tuple[float, float] | None,
+    origin: tuple[int, int] = (0, 0),
 ) -> Json:
     """One entry of `multiscales`: level i is the array of path `str(i)`.
 
-    A coarse pixel's centre lies in the middle of its block, hence the translations.
+    A coarse pixel's centre lies in the middle of its block, hence the translations; `origin` is the first level-0
+    pixel (y, x) of a part of an image.
     """
     axes = [_axis(axis, pixel_size_um) for axis in axis_names(sizes)]
     pixel = pixel_size_um or (1.0, 1.0)
@@ -28,7 +33,7 @@ def multiscales(
     for index, shape in enumerate(shapes):
         factors = [full / size for full, size in zip(shapes[0], shape, strict=True)]
         scale = [factor * step for factor, step in zip(factors, pixel, strict=True)]
-        shift = [(factor - 1) / 2 * step for factor, step in zip(factors, pixel, strict=True)]
+        shift = [(first + (factor - 1) / 2) * step for first, factor, step in zip(origin, factors, pixel, strict=True)]
         transforms: list[Json] = [{"type": "scale", "scale": [*other, *scale]}]
         if any(shift):
             transforms.append({"type": "translation", "translation": [*(0.0 for _ in other), *shift]})

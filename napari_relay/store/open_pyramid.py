@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import zarr
-from zarr.codecs import ZstdCodec
 
 from napari_relay.errors import StorageError, UsageError
 from napari_relay.store import ome_metadata
+from napari_relay.store.chunks import create_levels, full_shape
 from napari_relay.store.folders import remove_folder, remove_leftovers
 from napari_relay.store.opening import UNCLEAN
 from napari_relay.store.project import Project
 from napari_relay.store.pyramid import OURS, TOKEN, LabelPyramid
-from napari_relay.store.schema import TILE
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,9 @@ def open_pyramid(
             "Make the folder writable, or choose another place for the project (--project).",
         ) from error
     project.set_value(UNCLEAN, "")
+    # Exports that know only the project take these.
+    project.set_value("level_shapes", json.dumps(shapes))
+    project.set_value("pixel_size_um", json.dumps(pixel_size_um))
     return pyramid
 
 
@@ -109,7 +112,7 @@ def _has_levels(group: zarr.Group, project: Project, shapes: Shapes) -> bool:
             array = group[str(index)]
         except (KeyError, OSError, ValueError):
             return False
-        if array.shape != _full_shape(project, shape) or array.dtype != "uint32":
+        if array.shape != full_shape(shape, project.sizes) or array.dtype != "uint32":
             return False
     return str(len(shapes)) not in group
 
@@ -122,29 +125,14 @@ def _create_group(
     name: str,
     source: str | None,
 ) -> zarr.Group:
-    axes = ome_metadata.axis_names(project.sizes)
     group = zarr.create_group(path, zarr_format=3)
-    for index, shape in enumerate(shapes):
-        # Not sharded: a shard is rewritten whole, and loses what another thread writes into it meanwhile.
-        group.create_array(
-            str(index),
-            shape=_full_shape(project, shape),
-            chunks=(*(1 for _ in axes[:-2]), TILE, TILE),
-            dtype="uint32",
-            fill_value=0,
-            compressors=ZstdCodec(level=1),
-            dimension_names=axes,
-        )
+    create_levels(group, shapes, project.sizes, "uint32")
     group.attrs["ome"] = {
         "version": "0.5",
         "multiscales": [ome_metadata.multiscales(name, shapes, project.sizes, pixel_size_um)],
         "image-label": ome_metadata.image_label((), source),
     }
     return group
-
-
-def _full_shape(project: Project, shape: tuple[int, int]) -> tuple[int, ...]:
-    return (*(size for size in project.sizes if size > 1), *shape)
 
 
 def _check_shapes(project: Project, shapes: Shapes) -> None:

@@ -289,6 +289,11 @@ class Project:
         with self._database.read() as db:
             return objects.occupied_tiles(db, box, plane or Plane())
 
+    def shown_ids(self, box: Box | None = None, plane: Plane | None = None) -> list[int]:
+        """Ids of the objects that the label pyramid and exports show, whose box meets `box`, ascending."""
+        with self._database.read() as db:
+            return objects.find_shown(db, box or Box(0, 0, *self.shape), plane)
+
     def object_colors(self) -> list[tuple[int, str, str]]:
         """(id, class name, colour) of every object that the label pyramid shows, by id."""
         with self._database.read() as db:

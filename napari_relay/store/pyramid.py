@@ -26,7 +26,7 @@ from napari_relay.store import ome_metadata
 from napari_relay.store.chunks import ChunkStore
 from napari_relay.store.dirty import DirtyTile, Position
 from napari_relay.store.folders import remove_folder
-from napari_relay.store.majority import Blocks, majority_of_parts
+from napari_relay.store.majority import Blocks, reduce_box
 from napari_relay.store.project import Project
 from napari_relay.store.schema import TILE
 from napari_relay.store.tiles import tight_box, tile_box
@@ -38,9 +38,6 @@ TOKEN = "pyramid_token"
 """Key of the project's half of the token."""
 MOST_COLORED = 50_000
 """Above this many objects the metadata names no colours: they would be many megabytes, rewritten each time."""
-
-_LARGE_BLOCKS_PX = (4 * TILE) ** 2
-"""Where one changed tile needs more level-0 pixels than this, they are counted tile by tile instead of held at once."""
 
 
 class LabelPyramid:
@@ -152,17 +149,12 @@ class LabelPyramid:
 
     def _reduce(self, blocks: Blocks, plane: Plane, box: Box, fresh: dict[Position, Labels]) -> Labels:
         """Pixels of a level over `box`, by the rule."""
-        source = blocks.source_box(box)
-        if source.area <= _LARGE_BLOCKS_PX:
-            return blocks.reduce(self._source(source, plane, fresh), box)
-        pixels = np.zeros(box.shape, np.uint32)
-        for y in range(box.height):
-            for x in range(box.width):
-                block = blocks.source_box(Box(y, x, y + 1, x + 1).shift(box.y0, box.x0))
-                tiles = self._project.occupied_tiles(block, plane)
-                parts = (block.intersect(tile_box(row, column)) for row, column in tiles)
-                pixels[y, x] = majority_of_parts(self._source(part, plane, fresh) for part in parts)
-        return pixels
+        return reduce_box(
+            blocks,
+            box,
+            lambda source: self._source(source, plane, fresh),
+            lambda source: self._project.occupied_tiles(source, plane),
+        )
 
     def _source(self, box: Box, plane: Plane, fresh: dict[Position, Labels]) -> Labels:
         """Level-0 ids over `box`: of the tiles in work as they will be, of the others as they are."""

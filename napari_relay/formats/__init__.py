@@ -1,0 +1,10 @@
+"""Exports, one file a format; each is read back and compared before it takes its name.
+
+This room must not know windows, models or sessions: it streams from a project, tile by tile, and never holds an array
+of the image's size. Read `export.py` first, then `registry.py`.
+"""
+
+from napari_relay.formats.export import ExportReport, export
+from napari_relay.formats.registry import FORMATS, Format
+
+__all__ = ["FORMATS", "ExportReport", "Format", "export"]

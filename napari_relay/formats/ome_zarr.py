@@ -1,0 +1,75 @@
+"""OME-Zarr 0.5 label image with the levels, colours and class names of the project; the pyramid's own layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from napari_relay.formats.job import TILE, ExportJob, IdTile
+from napari_relay.formats.witness import Place
+from napari_relay.geometry import Box, Plane
+from napari_relay.store import ome_metadata
+from napari_relay.store.chunks import create_levels, plane_index
+from napari_relay.store.majority import Blocks, reduce_box
+
+
+def write(job: ExportJob, path: Path, tiles: Iterator[IdTile]) -> Iterator[int]:
+    """Write level 0 from the tiles, the coarser levels from level 0; yields the number of level-0 tiles done."""
+    group = zarr.create_group(path, zarr_format=3)
+    arrays = create_levels(group, job.shapes, job.sizes, job.dtype.name)
+    count = 0
+    for (plane, box), tile in zip(job.places(), tiles, strict=True):
+        if tile.any():
+            arrays[0][(*plane_index(plane, job.sizes), *box.slices)] = tile
+        count += 1
+        yield count
+    for index in range(1, len(arrays)):
+        for _ in _write_level(job, arrays, index):
+            yield count
+    group.attrs["ome"] = _metadata(job)
+
+
+def read_back(job: ExportJob, path: Path) -> Iterator[tuple[Place, IdTile]]:
+    """Every tile of level 0 with the place where it stands."""
+    array = zarr.open_group(path, mode="r")["0"]
+    for plane, box in job.places():
+        yield (plane, box), np.asarray(array[(*plane_index(plane, job.sizes), *box.slices)])
+
+
+def _write_level(job: ExportJob, arrays: list[zarr.Array], index: int) -> Iterator[None]:
+    """Write the chunks of one level that may hold an id."""
+    blocks = Blocks(job.region.shape, job.shapes[index])
+    for t, z in np.ndindex(job.sizes):
+        plane = Plane(t, z)
+        for row, column in Box(0, 0, *blocks.shape).tiles(TILE):
+            box = Box(row * TILE, column * TILE, (row + 1) * TILE, (column + 1) * TILE).clip(blocks.shape)
+            if job.occupied(plane, blocks.source_box(box)):
+                arrays[index][(*plane_index(plane, job.sizes), *box.slices)] = _reduce(
+                    job, arrays[0], plane, blocks, box
+                )
+            yield
+
+
+def _reduce(job: ExportJob, full: zarr.Array, plane: Plane, blocks: Blocks, box: Box) -> IdTile:
+    leading = plane_index(plane, job.sizes)
+    return reduce_box(
+        blocks,
+        box,
+        lambda source: np.asarray(full[(*leading, *source.slices)]).astype(np.uint32),
+        lambda source: job.occupied(plane, source),
+    ).astype(job.dtype)
+
+
+def _metadata(job: ExportJob) -> ome_metadata.Json:
+    shown = set(chain.from_iterable(job.project.shown_ids(job.region, plane) for plane in job.source_planes()))
+    colors = (row for row in job.project.object_colors() if row[0] in shown)
+    origin = (job.region.y0, job.region.x0)
+    return {
+        "version": "0.5",
+        "multiscales": [ome_metadata.multiscales("labels", job.shapes, job.sizes, job.pixel_size_um, origin)],
+        "image-label": ome_metadata.image_label(colors),
+    }
