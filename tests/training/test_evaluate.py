@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from skimage.segmentation import flood
 
 from napari_relay.errors import DamagedImageError, ProjectError, UnsupportedImageError, UsageError
@@ -271,7 +273,7 @@ def test_a_second_contender_joins_a_stored_report(bench, tmp_path):
     assert {step.contender for step in steps} == {"two"}
     report = Report.load(tmp_path / "report.json")
     assert list(report.contenders) == ["one", "two"]
-    assert [len(report.tables()), report.tables()[0].row_count] == [1, 2]
+    assert [table.row_count for table in report.tables()] == [2, 2]
 
 
 def test_another_evaluation_is_not_mixed_in(bench, tmp_path):
@@ -302,6 +304,21 @@ def test_json_holds_every_click_on_one_line_an_object(bench, tmp_path):
     assert sum('"picture": "p' in line for line in path.read_text().splitlines()) == 6
     assert Report.load(path).to_json() == json.loads(path.read_text())
     assert report.metrics() == Report.load(path).metrics()
+
+
+def test_tables_fit_into_eighty_characters(bench, tmp_path):
+    long, other = SessionContender("random-walker", FloodSession), SessionContender("mobilesam", FloodSession)
+    contest = Contest(bench, json_path=tmp_path / "report.json")
+    list(run_contest(contest, [long, other]))
+    console = Console(width=80, record=True, file=io.StringIO())
+
+    for table in Report.load(tmp_path / "report.json").tables():
+        console.print(table)
+
+    text = console.export_text()
+    assert "…" not in text
+    assert next(line.split()[:3] for line in text.splitlines() if "walker" in line) == ["shifted", "random-walker", "4"]
+    assert "1.000" in text
 
 
 # The command line ---------------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from napari_relay import __version__
@@ -144,13 +145,11 @@ class Report:
             self.contenders[name] = kept
 
     def tables(self) -> list[Table]:
-        """One table a set when several contenders are compared, else one table with a line a set."""
+        """What is needed to reach a mask, and what it costs; a line a set and contender, 80 characters wide."""
         rows = [(s, n, m) for n in self.contenders for s, m in self.metrics(n).items()]
-        if len(self.contenders) == 1:
-            (only,) = self.contenders
-            return [_table(only, "set", [(s, m) for s, _, m in rows])]
-        names = list(dict.fromkeys(s for s, _, _ in rows))
-        return [_table(name, "model", [(n, m) for s, n, m in rows if s == name]) for name in names]
+        order = list(dict.fromkeys(s for s, _, _ in rows))
+        rows.sort(key=lambda row: order.index(row[0]))
+        return [_table(title, columns, rows) for title, columns in (_QUALITY, _COST)]
 
 
 def describe_machine() -> dict[str, Any]:
@@ -188,30 +187,53 @@ def _dump(data: dict[str, Any]) -> str:
     return re.sub(r'"@(\d+)@"', lambda mark: lines[int(mark[1])], json.dumps(data, indent=1)) + "\n"
 
 
-def _table(title: str, first: str, rows: Sequence[tuple[str, SetMetrics]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    columns = (
-        ["objects"]
-        + [f"NoC@{percent}" for percent in NOC_TARGETS]
-        + [f"fail@{percent}" for percent in NOC_TARGETS]
-        + [f"IoU@{clicks}" for clicks in MIOU_CLICKS]
-        + ["AuC", "first ms", "further ms", "cached ms", "enc."]
-    )
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, metrics in rows:
-        table.add_row(name, *_cells(metrics))
+_Columns = dict[str, Callable[[SetMetrics], str]]
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _noc(percent: int) -> Callable[[SetMetrics], str]:
+    return lambda m: f"{m.noc[percent]:.2f}"
+
+
+def _failures(percent: int) -> Callable[[SetMetrics], str]:
+    return lambda m: str(m.nof[percent])
+
+
+def _miou(clicks: int) -> Callable[[SetMetrics], str]:
+    return lambda m: f"{m.miou[clicks]:.3f}"
+
+
+_QUALITY: tuple[str, _Columns] = (
+    "Clicks to reach an IoU (NoC), and objects that never did",
+    {"n": lambda m: str(m.objects)}
+    | {f"NoC\n@{percent}": _noc(percent) for percent in NOC_TARGETS}
+    | {f"fail\n@{percent}": _failures(percent) for percent in NOC_TARGETS},
+)
+_COST: tuple[str, _Columns] = (
+    "Mean IoU after some clicks, and median times in ms",
+    {f"IoU\n@{clicks}": _miou(clicks) for clicks in MIOU_CLICKS}
+    | {
+        "AuC": lambda m: f"{m.auc:.3f}",
+        "first\nclick": lambda m: _fixed(m.first_ms, 0),
+        "further\nclick": lambda m: _fixed(m.further_ms, 0),
+        "from\ncache": lambda m: _fixed(m.further_cached_ms, 0),
+        "views\nenc.": lambda m: f"{m.encodings:.1f}",
+    },
+)
+
+
+def _table(title: str, columns: _Columns, rows: Sequence[tuple[str, str, SetMetrics]]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("set", no_wrap=True)
+    several = len({contender for _, contender, _ in rows}) > 1
+    if several:
+        table.add_column("model", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for set_name, contender, metrics in rows:
+        cells = [show(metrics) for show in columns.values()]
+        table.add_row(set_name, *([contender] if several else []), *cells)
     return table
-
-
-def _cells(m: SetMetrics) -> list[str]:
-    return [
-        str(m.objects),
-        *(f"{m.noc[percent]:.2f}" for percent in NOC_TARGETS),
-        *(str(m.nof[percent]) for percent in NOC_TARGETS),
-        *(f"{m.miou[clicks]:.3f}" for clicks in MIOU_CLICKS),
-        f"{m.auc:.3f}",
-        *("-" if ms is None else f"{ms:.0f}" for ms in (m.first_ms, m.further_ms, m.further_cached_ms)),
-        f"{m.encodings:.1f}",
-    ]
