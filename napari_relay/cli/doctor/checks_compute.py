@@ -145,11 +145,8 @@ def check_cpu_dtype(facts: Facts) -> Finding:
             f"pip install --force-reinstall {PAIR}",
         )
     times = ", ".join(f"{name} {known[name]:.0f} ms" for name in ("float32", "bfloat16") if name in known)
-    return Finding(
-        "CPU",
-        Verdict.OK,
-        f"{facts.machine} {facts.torch.values.get('cpu', '')}: {times}; computing in {known['chosen']}",
-    )
+    cpu = f"{facts.machine} {facts.torch.values.get('cpu', '')}".strip()
+    return Finding("CPU", Verdict.OK, f"{cpu}: {times} now; computing in {known['chosen']}, as measured at first")
 
 
 def check_memory(facts: Facts) -> Finding:

@@ -11,6 +11,7 @@ from napari_relay.cli.console import err, out, print_json
 from napari_relay.cli.doctor import checks_compute, checks_disk, checks_screen
 from napari_relay.cli.doctor.facts import Facts, Finding, Verdict
 from napari_relay.cli.doctor.gather import gather
+from napari_relay.cli.options import JsonOption
 
 MARKS = {Verdict.OK: "[green]ok[/]    ", Verdict.NOTE: "[yellow]note[/]  ", Verdict.BROKEN: "[red]broken[/]"}
 
@@ -34,9 +35,7 @@ def examine(facts: Facts) -> list[Finding]:
     ]
 
 
-def doctor(
-    as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
-) -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """Name what is wrong with this machine, and the command that mends it.
 
     Looks at Python, torch, GPU and driver, weights, Qt, OpenGL, fonts, disk and permissions. Exits with 1 when

@@ -1,0 +1,119 @@
+"""The program `napari-relay`: which command a line of words means, and what its failure looks like.
+
+Exit codes: 0 done, 1 it failed, 2 the call was wrong, 130 interrupted by the user.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from napari_relay import __version__
+from napari_relay.cli import demo, doctor, evaluate, export, info, segment
+from napari_relay.cli import open as open_
+from napari_relay.cli.console import err
+from napari_relay.errors import RelayError, UsageError
+
+
+class FileOrCommand(TyperGroup):
+    """Takes a first word that is no command's name as a file to open, and words our errors."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            self._refuse_mistyped_command(args[0])
+            args = ["open", *args]
+        return super().resolve_command(ctx, args)
+
+    def _refuse_mistyped_command(self, word: str) -> None:
+        looks_like_a_name = word.isidentifier() and not Path(word).exists()
+        close = difflib.get_close_matches(word, self.commands, n=1)
+        if looks_like_a_name and close:
+            raise UsageError(
+                f"{word!r} is neither a command nor a file here.", f"Did you mean `napari-relay {close[0]}`?"
+            )
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (RelayError, OSError, MemoryError) as error:
+            if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
+                raise
+            err.print(f"Error: {_sentence(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(error.exit_code if isinstance(error, RelayError) else 1) from None
+
+
+def _sentence(error: RelayError | OSError | MemoryError) -> str:
+    if isinstance(error, RelayError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Close other programs, or work on a smaller part of the image."
+    return str(error) or type(error).__name__
+
+
+app = typer.Typer(
+    name="napari-relay",
+    cls=FileOrCommand,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"napari-relay {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def napari_relay(
+    ctx: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Cut exact masks out of images of any size: click, correct, accept, and nothing is ever lost.
+
+    A first word that is no command is a file to open; without any word the window opens empty.
+
+    \b
+    Examples:
+      napari-relay slide.svs                  open an image in the window
+      napari-relay                            open the empty window
+      napari-relay demo                       see it work, without a screen
+      napari-relay segment photo.jpg --clicks clicks.json
+      napari-relay doctor                     what is wrong here, and how to mend it
+    """
+    if ctx.invoked_subcommand is None:
+        open_.open_window(image=None)
+
+
+app.command("open")(open_.open_window)
+app.command("demo")(demo.demo)
+app.command("segment")(segment.segment)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
+app.command("info")(info.info)
+app.command("doctor")(doctor.doctor)
+
+
+def _debug_first(words: Sequence[str]) -> list[str]:
+    """--debug counts wherever it stands before a lone --."""
+    end = words.index("--") if "--" in words else len(words)
+    rest = [word for word in words[:end] if word != "--debug"]
+    return (["--debug"] if len(rest) < end else []) + rest + list(words[end:])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program on `argv` (the process's own words by default) and exit with its code."""
+    app(args=_debug_first(sys.argv[1:] if argv is None else argv), prog_name="napari-relay")
