@@ -226,7 +226,7 @@ _COST: tuple[str, _Columns] = (
 
 
 def _table(title: str, columns: _Columns, rows: Sequence[tuple[str, str, SetMetrics]]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("set", no_wrap=True)
     several = len({contender for _, contender, _ in rows}) > 1
     if several:
