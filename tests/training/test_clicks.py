@@ -109,12 +109,12 @@ def test_a_disk_has_as_many_pixels_as_it_should(point, pixels):
 
 def test_disk_maps_of_500_clicks_equal_the_brute_force_maps():
     rng = np.random.default_rng(0)
-    points = torch.from_numpy(rng.integers(0, 448, (2, 500, 2))).float()
+    points = torch.from_numpy(rng.integers(0, 128, (2, 500, 2))).float()
     labels = torch.from_numpy(rng.integers(-1, 2, (2, 500)))
-    maps = disk_maps(ClickBatch(points, labels), 448, 448)
+    maps = disk_maps(ClickBatch(points, labels), 128, 128)
     clicks = torch.cat([points, labels[..., None].float()], 2)
     for channel, label in enumerate((POSITIVE, NEGATIVE)):
-        brute = torch.cat([disks(clicks[:, i : i + 50], label, 448, 448, 5.0) for i in range(0, 500, 50)], 1)
+        brute = torch.cat([disks(clicks[:, i : i + 50], label, 128, 128, 5.0) for i in range(0, 500, 50)], 1)
         assert torch.equal(maps[:, channel], brute.amax(1))
 
 
