@@ -107,7 +107,9 @@ class LayerArray:
 def layer_kwargs(source: Source) -> dict[str, Any]:
     """Arguments of `add_image`; see `Source.layer_kwargs`."""
     axes = LayerArray(source, 0).axes
-    kwargs: dict[str, Any] = {"multiscale": len(source.levels) > 1, "name": source.name}
+    kwargs: dict[str, Any] = {"name": source.name}
+    if len(source.levels) > 1:  # left out for one level: napari then takes the one array out of its list
+        kwargs["multiscale"] = True
     if source.pixel_size_um is not None:
         size = {"y": source.pixel_size_um[0], "x": source.pixel_size_um[1]}
         spatial = axes.replace("c", "")
