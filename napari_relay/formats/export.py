@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from napari_relay.formats.registry import Format, find_format
 from napari_relay.formats.witness import Witness
 from napari_relay.geometry import Box, Plane
 from napari_relay.sources.pyramid import Progress, pyramid_shapes
-from napari_relay.store import Project
+from napari_relay.store import Project, ProjectReader
 from napari_relay.store.backup import sync_folder
 from napari_relay.store.folders import remove_folder
 
@@ -93,18 +94,33 @@ def export(
     """
     path = Path(path)
     chosen = find_format(format, path)
-    box = _checked_region(project, region)
     _check_path(path, overwrite=overwrite)
-    ids = project.shown_ids(box, plane)
-    job = ExportJob(
+
+    def plan(of: ProjectReader) -> ExportJob:
+        return _plan(of, region, plane, level_shapes, pixel_size_um)
+
+    plan(project)  # a wrong call is told at once
+    return _run(project, plan, chosen, path)
+
+
+def _plan(
+    project: ProjectReader,
+    region: Box | None,
+    plane: Plane | None,
+    level_shapes: Sequence[tuple[int, int]] | None,
+    pixel_size_um: tuple[float, float] | None,
+) -> ExportJob:
+    box = _checked_region(project, region)
+    ids = tuple(project.shown_ids(box, plane))
+    return ExportJob(
         project,
         box,
         _planes(project, plane),
         _shapes(project, box, level_shapes),
         pixel_size_um or _stored_pixel_size(project),
         dtype_for(max(ids, default=0)),
+        ids,
     )
-    return _run(job, chosen, path, ids)
 
 
 def dtype_for(highest_id: int) -> np.dtype[np.unsignedinteger]:
@@ -124,16 +140,21 @@ def dtype_for(highest_id: int) -> np.dtype[np.unsignedinteger]:
     )
 
 
-def _run(job: ExportJob, chosen: Format, path: Path, ids: list[int]) -> Generator[Progress, None, ExportReport]:
+def _run(
+    project: Project, plan: Callable[[ProjectReader], ExportJob], chosen: Format, path: Path
+) -> Generator[Progress, None, ExportReport]:
     partial = path.with_name(path.name + ".partial")
-    total = 2 * job.n_tiles
-    witness = Witness(job, max(ids, default=0))
     try:
-        _remove(partial)
-        for done in chosen.write(job, partial, witness.watch()):
-            yield Progress(done, total)
-        for done in witness.compare(chosen.read_back(job, partial), str(path)):
-            yield Progress(job.n_tiles + done, total)
+        # Of one moment: an object accepted meanwhile is in the next export, not in half of this one.
+        with closing(project.snapshot()) as snapshot:
+            job = plan(snapshot)
+            witness = Witness(job)
+            _remove(partial)
+            for done in chosen.write(job, partial, witness.watch()):
+                yield Progress(done, 2 * job.n_tiles)
+            for done in witness.compare(chosen.read_back(job, partial), str(path)):
+                yield Progress(job.n_tiles + done, 2 * job.n_tiles)
+            report = _report(job, chosen, path, witness.ids())
         _put_in_place(partial, path)
     except OSError as error:
         if isinstance(error, StorageError):
@@ -143,11 +164,11 @@ def _run(job: ExportJob, chosen: Format, path: Path, ids: list[int]) -> Generato
         ) from error
     finally:
         _remove(partial)
-    return _report(job, chosen, path, ids, witness.ids())
+    return report
 
 
-def _report(job: ExportJob, chosen: Format, path: Path, ids: list[int], seen: set[int]) -> ExportReport:
-    hidden = tuple(i for i in ids if i not in seen and job.project.object(i).mask_in(job.region).any())
+def _report(job: ExportJob, chosen: Format, path: Path, seen: set[int]) -> ExportReport:
+    hidden = tuple(i for i in job.ids if i not in seen and job.project.object(i).mask_in(job.region).any())
     losses = list(chosen.losses)
     if hidden:
         losses.append(f"{len(hidden)} objects lie wholly under others and have no pixel: {_some(hidden)}.")
@@ -159,7 +180,7 @@ def _some(ids: Sequence[int]) -> str:
     return ", ".join(str(i) for i in ids[:10]) + (" .." if len(ids) > 10 else "")
 
 
-def _checked_region(project: Project, region: Box | None) -> Box:
+def _checked_region(project: ProjectReader, region: Box | None) -> Box:
     image = Box(0, 0, *project.shape)
     if region is None:
         return image
@@ -168,7 +189,7 @@ def _checked_region(project: Project, region: Box | None) -> Box:
     return region
 
 
-def _planes(project: Project, plane: Plane | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _planes(project: ProjectReader, plane: Plane | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if plane is None:
         return tuple(range(project.sizes[0])), tuple(range(project.sizes[1]))
     if not (0 <= plane.t < project.sizes[0] and 0 <= plane.z < project.sizes[1]):
@@ -176,7 +197,7 @@ def _planes(project: Project, plane: Plane | None) -> tuple[tuple[int, ...], tup
     return (plane.t,), (plane.z,)
 
 
-def _shapes(project: Project, box: Box, given: Sequence[tuple[int, int]] | None) -> tuple[tuple[int, int], ...]:
+def _shapes(project: ProjectReader, box: Box, given: Sequence[tuple[int, int]] | None) -> tuple[tuple[int, int], ...]:
     whole = box == Box(0, 0, *project.shape)
     shapes = given or (_stored(project, "level_shapes") if whole else None) or pyramid_shapes(box.shape)
     shapes = tuple((int(height), int(width)) for height, width in shapes)
@@ -185,12 +206,12 @@ def _shapes(project: Project, box: Box, given: Sequence[tuple[int, int]] | None)
     return shapes
 
 
-def _stored_pixel_size(project: Project) -> tuple[float, float] | None:
+def _stored_pixel_size(project: ProjectReader) -> tuple[float, float] | None:
     stored = _stored(project, "pixel_size_um")
     return (float(stored[0]), float(stored[1])) if stored else None
 
 
-def _stored(project: Project, key: str) -> Any:
+def _stored(project: ProjectReader, key: str) -> Any:
     text = project.value(key)
     return json.loads(text) if text else None
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import Project
+from napari_relay.store import ProjectReader
 
 TILE = 512
 
@@ -32,14 +32,17 @@ class ExportJob:
         (y, x) size of a level-0 pixel.
     dtype : numpy dtype
         The smallest unsigned one that holds every id.
+    ids : tuple of int
+        Objects of the planes whose box meets the region.
     """
 
-    project: Project
+    project: ProjectReader
     region: Box
     planes: tuple[tuple[int, ...], tuple[int, ...]]
     shapes: tuple[tuple[int, int], ...]
     pixel_size_um: tuple[float, float] | None
     dtype: np.dtype[np.unsignedinteger]
+    ids: tuple[int, ...]
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -50,10 +53,6 @@ class ExportJob:
     def n_tiles(self) -> int:
         rows, columns = (-(-side // TILE) for side in self.region.shape)
         return rows * columns * self.sizes[0] * self.sizes[1]
-
-    def source_planes(self) -> list[Plane]:
-        """The project's planes that are exported."""
-        return [Plane(t, z) for t in self.planes[0] for z in self.planes[1]]
 
     def places(self) -> Iterator[tuple[Plane, Box]]:
         """Plane and box of every tile, by t, z, row and column, both counted from the export's own first pixel."""

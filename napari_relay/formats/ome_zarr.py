@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def _reduce(job: ExportJob, full: zarr.Array, plane: Plane, blocks: Blocks, box:
 
 
 def _metadata(job: ExportJob) -> ome_metadata.Json:
-    shown = set(chain.from_iterable(job.project.shown_ids(job.region, plane) for plane in job.source_planes()))
+    shown = set(job.ids)
     colors = (row for row in job.project.object_colors() if row[0] in shown)
     origin = (job.region.y0, job.region.x0)
     return {

@@ -20,10 +20,10 @@ _FLAGS = 1 << 26
 class Witness:
     """Keeps a checksum a tile and the ids that were seen; a few bytes a tile and one an id."""
 
-    def __init__(self, job: ExportJob, highest_id: int) -> None:
+    def __init__(self, job: ExportJob) -> None:
         self._job = job
         self._checksums: dict[Place, int] = {}
-        self._flags = np.zeros(min(highest_id, _FLAGS) + 1, bool)
+        self._flags = np.zeros(min(max(job.ids, default=0), _FLAGS) + 1, bool)
         self._high: set[int] = set()
 
     def watch(self) -> Iterator[IdTile]:

@@ -7,6 +7,7 @@ from napari_relay.store.dirty import DirtyTile, Journal
 from napari_relay.store.open_pyramid import open_pyramid
 from napari_relay.store.project import Project
 from napari_relay.store.pyramid import LabelPyramid
+from napari_relay.store.reader import ProjectReader
 from napari_relay.store.values import Action, Change, ClassInfo, StoredObject
 from napari_relay.store.writer import PyramidWriter
 
@@ -18,6 +19,7 @@ __all__ = [
     "Journal",
     "LabelPyramid",
     "Project",
+    "ProjectReader",
     "PyramidWriter",
     "StoredObject",
     "open_pyramid",

@@ -15,9 +15,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from napari_relay import __version__
+from napari_relay.geometry import Click
 from napari_relay.store.objects import mark_dirty
-from napari_relay.store.provenance import clicks_from_json, now, user_name
+from napari_relay.store.provenance import clicks_from_json, now, user_name, views_from_json
 from napari_relay.store.values import Action
+from napari_relay.views.values import ViewPair
 
 PROGRAM = f"napari-relay {__version__}"
 
@@ -103,6 +105,15 @@ def get_history(db: sqlite3.Connection, limit: int | None, *, everything: bool) 
     """The newest actions first; without `everything` only those that can be undone or redone."""
     where = "" if everything else "WHERE state IN ('done', 'undone')"
     return _actions(db, f"{where} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
+
+
+def get_origin(db: sqlite3.Connection, object_id: int) -> tuple[tuple[Click, ...], ViewPair | None]:
+    """The clicks and views of the action that gave an object its mask."""
+    row = db.execute(
+        "SELECT a.clicks, a.views FROM objects AS o JOIN actions AS a ON a.id = o.action_id WHERE o.id = ?",
+        (object_id,),
+    ).fetchone()
+    return (clicks_from_json(row[0]), views_from_json(row[1])) if row else ((), None)
 
 
 def changed_objects(db: sqlite3.Connection, action: int) -> list[int]:

@@ -11,8 +11,9 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -31,6 +32,21 @@ _DISK = {
     sqlite3.SQLITE_IOERR: ("the disk reported an error", "Check the disk and the network drive, then try again."),
     sqlite3.SQLITE_NOLFS: ("the file system cannot hold so large a file", "Move the project to another disk."),
 }
+
+
+class Connections(Protocol):
+    """What a project needs of its file: a `Database`, or a `Snapshot` of one."""
+
+    path: Path
+    read_only: bool
+
+    def read(self) -> AbstractContextManager[sqlite3.Connection]: ...
+
+    def write(self) -> AbstractContextManager[sqlite3.Connection]: ...
+
+    def exclusive(self) -> AbstractContextManager[sqlite3.Connection]: ...
+
+    def close(self) -> None: ...
 
 
 class Database:

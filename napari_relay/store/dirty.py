@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from napari_relay.geometry import Box, Plane
-from napari_relay.store.database import Database
+from napari_relay.store.database import Connections
 from napari_relay.store.objects import RENDERED
 from napari_relay.store.tiles import tile_box
 
@@ -44,7 +44,7 @@ class DirtyTile:
 class Journal:
     """The journal of one project; reached as `project.journal`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Connections) -> None:
         self._database = database
 
     def tiles(self, limit: int) -> list[DirtyTile]:

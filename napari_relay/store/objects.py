@@ -139,9 +139,11 @@ def require_live(db: sqlite3.Connection, ids: Iterable[int]) -> list[int]:
     Raises
     ------
     UsageError
-        One of them is no object, or a deleted one.
+        One of them is no object, or a deleted one, or there are none.
     """
     wanted = sorted({int(i) for i in ids})
+    if not wanted:
+        raise UsageError("No object was named.", "Select one or more first.")
     found = {
         row[0]
         for row in db.execute(

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from psygnal import Signal
+from psygnal import EmitLoopError, Signal
 
-from napari_relay.errors import EmptyProposalError, ProjectDamagedError, UsageError
+from napari_relay.errors import UsageError
 from napari_relay.geometry import Box, Click, Plane
-from napari_relay.store import actions, classes, objects, opening, reading, tiles
+from napari_relay.store import actions, classes, objects, opening, tiles
 from napari_relay.store.database import Database
 from napari_relay.store.dirty import Journal
 from napari_relay.store.lock import ProjectLock
 from napari_relay.store.provenance import clicks_to_json, now, user_name, views_to_json
-from napari_relay.store.values import Action, Change, ClassInfo, Labels, Mask, StoredObject
+from napari_relay.store.reader import ProjectReader
+from napari_relay.store.snapshot import Snapshot
+from napari_relay.store.values import Action, Change, ClassInfo, Mask, StoredObject
 from napari_relay.views.values import ViewPair
 
-_PAGE = 500
+logger = logging.getLogger(__name__)
 
 
-class Project:
-    """One image's objects, classes and history. Who opens it closes it; it is a context manager.
+class Project(ProjectReader):
+    """One image's objects, classes and history: what `ProjectReader` can be asked, and all that changes something.
 
-    Every method that changes something is one transaction: when it returns, the change is on the disk; when it
-    raises, nothing has changed. All methods may be called from any thread; reading never waits for writing.
+    Every change is one transaction: when the method returns, it is on the disk; when it raises, nothing has changed.
 
     Attributes
     ----------
@@ -34,24 +36,15 @@ class Project:
         After each committed change, once a plane, in the thread that made it.
     journal : Journal
         Which tiles the label pyramid has not caught up with.
-    id, fingerprint, image_name, shape, sizes, created
-        Of the project and its image: a random id, content fingerprint, file name, (height, width), number of t and
-        z planes, time of its making.
     """
 
     changed = Signal(Change)
 
     def __init__(self, database: Database, lock: ProjectLock | None, info: dict[str, str]) -> None:
-        self._database = database
+        super().__init__(database, info)
+        self._file = database
         self._lock = lock
         self.journal = Journal(database)
-        self.path = database.path
-        self.id = info["id"]
-        self.fingerprint = info["fingerprint"]
-        self.image_name = info["image_name"]
-        self.shape = (int(info["height"]), int(info["width"]))
-        self.sizes = (int(info["size_t"]), int(info["size_z"]))
-        self.created = info["created"]
 
     @classmethod
     def open(
@@ -96,11 +89,6 @@ class Project:
 
     # -- classes -----------------------------------------------------------------------------------------------
 
-    def classes(self) -> list[ClassInfo]:
-        """The classes, in the order in which they are shown."""
-        with self._database.read() as db:
-            return classes.get_classes(db)
-
     def ensure_class(self, name: str) -> ClassInfo:
         """The class of that name; made (an action that can be undone) when there is none."""
         name = classes.checked_name(name)
@@ -113,19 +101,17 @@ class Project:
             if known is None:
                 action = actions.begin_action(db, "class-create", f"new class {name}")
                 known = classes.add_class(db, action, name)
-        self.changed.emit(Change((), Plane(), (), "class-create"))
+        self._emit({}, "class-create")
         return known
 
     @property
     def current_class(self) -> str:
         """Name of the class that `accept` takes when none is given. Setting it makes an unknown class."""
-        with self._database.read() as db:
-            return classes.current_class(db)
+        return self.get_current_class()
 
     @current_class.setter
     def current_class(self, name: str) -> None:
-        name = self.ensure_class(name).name
-        self.set_value("current_class", name)
+        self.set_value("current_class", self.ensure_class(name).name)
 
     # -- objects -----------------------------------------------------------------------------------------------
 
@@ -167,7 +153,8 @@ class Project:
             The disk is full or read-only; nothing has changed then.
         """
         plane = plane or Plane()
-        box, mask = self._checked_mask(box, mask, plane)
+        box, mask = tiles.checked_mask(box, mask, self.shape)
+        self._check_plane(plane)
         # Cut and compressed before the transaction, so that it is short.
         cut = list(tiles.split(box, mask))
         with self._database.write() as db:
@@ -186,7 +173,7 @@ class Project:
             actions.record_change(db, action, "object", [object_id], {"live": 0}, {"live": 1})
             objects.mark_dirty(db, [object_id], action)
             accepted = objects.get_objects(db, [object_id], self._read_mask)[0]
-        self.changed.emit(Change((box,), plane, (object_id,), "accept"))
+        self._emit({plane: [(object_id, box)]}, "accept")
         return accepted
 
     def delete(self, ids: int | Iterable[int]) -> Action:
@@ -195,7 +182,7 @@ class Project:
         Raises
         ------
         UsageError
-            One of the ids is no object.
+            One of the ids is no object, or none is given.
         """
         with self._database.write() as db:
             wanted = objects.require_live(db, [ids] if isinstance(ids, int) else ids)
@@ -212,7 +199,7 @@ class Project:
         Raises
         ------
         UsageError
-            One of the ids is no object.
+            One of the ids is no object, or none is given.
         """
         name = classes.checked_name(class_name)
         with self._database.write() as db:
@@ -226,79 +213,6 @@ class Project:
         self._emit(places, "class-change")
         return done
 
-    def objects(self, box: Box | None = None, plane: Plane | None = None) -> Iterator[StoredObject]:
-        """The objects, by id: all, or those whose box meets `box`, on every plane or on one.
-
-        They are read in pages; a change made meanwhile shows in the pages that follow.
-        """
-        if box is not None:
-            with self._database.read() as db:
-                ids = objects.find_ids(db, box, plane)
-            for start in range(0, len(ids), _PAGE):
-                with self._database.read() as db:
-                    page = objects.get_objects(db, ids[start : start + _PAGE], self._read_mask)
-                yield from page
-            return
-        after = 0
-        while True:
-            with self._database.read() as db:
-                page = objects.get_page(db, after, plane, _PAGE, self._read_mask)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1].id
-
-    def object(self, object_id: int) -> StoredObject:
-        """The object of that id.
-
-        Raises
-        ------
-        UsageError
-            There is none, or it is deleted.
-        """
-        with self._database.read() as db:
-            objects.require_live(db, [object_id])
-            return objects.get_objects(db, [object_id], self._read_mask)[0]
-
-    def object_at(self, y: float, x: float, plane: Plane | None = None) -> StoredObject | None:
-        """The topmost object whose mask covers the pixel under the level-0 point, or None."""
-        with self._database.read() as db:
-            found = reading.find_at(db, y, x, plane or Plane())
-            return None if found is None else objects.get_objects(db, [found], self._read_mask)[0]
-
-    def count(self) -> int:
-        """How many objects there are."""
-        with self._database.read() as db:
-            return int(db.execute("SELECT count(*) FROM objects WHERE live = 1").fetchone()[0])
-
-    def labels(
-        self, box: Box, plane: Plane | None = None, *, damage: list[ProjectDamagedError] | None = None
-    ) -> Labels:
-        """Object ids, uint32 [y, x] over a level-0 box; 0 is background, later accepted objects lie on top.
-
-        Raises
-        ------
-        ProjectDamagedError
-            A mask cannot be read; with a list for the `damage` it is reported there and left out instead.
-        """
-        with self._database.read() as db:
-            return reading.read_labels(db, box, plane or Plane(), damage)
-
-    def occupied_tiles(self, box: Box, plane: Plane | None = None) -> list[tuple[int, int]]:
-        """(row, column) of the mask tiles that meet a level-0 box and are not empty."""
-        with self._database.read() as db:
-            return objects.occupied_tiles(db, box, plane or Plane())
-
-    def shown_ids(self, box: Box | None = None, plane: Plane | None = None) -> list[int]:
-        """Ids of the objects that the label pyramid and exports show, whose box meets `box`, ascending."""
-        with self._database.read() as db:
-            return objects.find_shown(db, box or Box(0, 0, *self.shape), plane)
-
-    def object_colors(self) -> list[tuple[int, str, str]]:
-        """(id, class name, colour) of every object that the label pyramid shows, by id."""
-        with self._database.read() as db:
-            return objects.get_colors(db)
-
     # -- history -----------------------------------------------------------------------------------------------
 
     def undo(self) -> Action | None:
@@ -308,21 +222,6 @@ class Project:
     def redo(self) -> Action | None:
         """Do the action that was undone last again; returns it, or None when there is none."""
         return self._step("redo")
-
-    @property
-    def can_undo(self) -> bool:
-        with self._database.read() as db:
-            return actions.has_done(db)
-
-    @property
-    def can_redo(self) -> bool:
-        with self._database.read() as db:
-            return actions.has_undone(db)
-
-    def history(self, limit: int | None = 100, *, everything: bool = False) -> list[Action]:
-        """The newest actions, newest first: those that can be undone or redone, or really `everything`."""
-        with self._database.read() as db:
-            return actions.get_history(db, limit, everything=everything)
 
     def _step(self, kind: str) -> Action | None:
         with self._database.write() as db:
@@ -335,12 +234,6 @@ class Project:
 
     # -- the file ----------------------------------------------------------------------------------------------
 
-    def value(self, key: str) -> str | None:
-        """An entry of the project's settings, or None."""
-        with self._database.read() as db:
-            row = db.execute("SELECT value FROM project WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
-
     def set_value(self, key: str, value: str) -> None:
         """Set an entry of the project's settings; not part of the history."""
         with self._database.write() as db:
@@ -348,42 +241,28 @@ class Project:
 
     def close(self) -> None:
         """Close the file and give the lock back; a second call does nothing."""
-        self._database.close()
+        super().close()
         if self._lock is not None:
             self._lock.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        self.close()
+    def snapshot(self) -> ProjectReader:
+        """The project as it is now, for long reading; others may write meanwhile."""
+        return ProjectReader(Snapshot(self._file), self._info)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _read_mask(self, stored: StoredObject, box: Box) -> Mask:
-        with self._database.read() as db:
-            return reading.read_mask(db, stored.id, box)
-
-    def _checked_mask(self, box: Box, mask: Mask, plane: Plane) -> tuple[Box, Mask]:
-        mask = np.asarray(mask)
-        if mask.dtype != np.bool_ or mask.shape != box.shape:
-            raise UsageError(
-                f"The mask is {mask.dtype} {mask.shape}; its box {box} needs bool {box.shape}.", "Pass a bool mask."
-            )
+    def _check_plane(self, plane: Plane) -> None:
         if not (0 <= plane.t < self.sizes[0] and 0 <= plane.z < self.sizes[1]):
             raise UsageError(f"{plane} is outside the image's {self.sizes} planes (t, z).", "Choose a plane inside.")
-        tight = tiles.tight_box(box, mask)
-        if tight.empty:
-            raise EmptyProposalError("There is no mask to accept: no pixel is set.", "Click on the object first.")
-        if not Box(0, 0, *self.shape).covers(tight):
-            raise UsageError(f"The mask at {tight} hangs over the image of {self.shape} pixels.", "Cut it off.")
-        return tight, mask[tight.relative_to(box).slices]
 
     def _emit(self, places: dict[Plane, list[tuple[int, Box]]], kind: str) -> None:
-        if not places:
-            self.changed.emit(Change((), Plane(), (), kind))
-        for plane, members in places.items():
-            self.changed.emit(Change(tuple(b for _, b in members), plane, tuple(i for i, _ in members), kind))
+        """Tell the listeners, once a plane; once at all where no object is concerned."""
+        for plane, members in (places or {Plane(): []}).items():
+            change = Change(tuple(b for _, b in members), plane, tuple(i for i, _ in members), kind)
+            try:
+                self.changed.emit(change)
+            except EmitLoopError:  # the change is on the disk: a listener's mistake must not look like a failure
+                logger.exception("A listener to the project's changes failed")
 
 
 def _count(ids: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 import zstandard
 
-from napari_relay.errors import ProjectDamagedError
+from napari_relay.errors import EmptyProposalError, ProjectDamagedError, UsageError
 from napari_relay.geometry import Box
 from napari_relay.store.schema import TILE
 from napari_relay.store.values import Mask
@@ -52,6 +52,29 @@ def tight_box(box: Box, mask: Mask) -> Box:
     return Box(
         box.y0 + int(rows[0]), box.x0 + int(columns[0]), box.y0 + int(rows[-1]) + 1, box.x0 + int(columns[-1]) + 1
     )
+
+
+def checked_mask(box: Box, mask: Mask, shape: tuple[int, int]) -> tuple[Box, Mask]:
+    """The tight box of a mask that lies at `box`, and the mask in it.
+
+    Raises
+    ------
+    EmptyProposalError
+        No pixel is set.
+    UsageError
+        The mask is not of its box's shape or not bool, or hangs over the image of `shape`.
+    """
+    mask = np.asarray(mask)
+    if mask.dtype != np.bool_ or mask.shape != box.shape:
+        raise UsageError(
+            f"The mask is {mask.dtype} {mask.shape}; its box {box} needs bool {box.shape}.", "Pass a bool mask."
+        )
+    tight = tight_box(box, mask)
+    if tight.empty:
+        raise EmptyProposalError("There is no mask to accept: no pixel is set.", "Click on the object first.")
+    if not Box(0, 0, *shape).covers(tight):
+        raise UsageError(f"The mask at {tight} hangs over the image of {shape} pixels.", "Cut it off at the border.")
+    return tight, mask[tight.relative_to(box).slices]
 
 
 def split(box: Box, mask: Mask) -> Iterator[MaskTile]:

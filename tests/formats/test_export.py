@@ -17,7 +17,7 @@ from napari_relay.errors import ExportError, StorageError, UsageError
 from napari_relay.formats import FORMATS, ExportReport, export
 from napari_relay.formats.registry import Format, find_format
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import Project, open_pyramid
+from napari_relay.store import Project, ProjectReader, open_pyramid
 
 SHAPE = (700, 1100)
 NAMES = {"ome-zarr": ["labels.ome.zarr", "labels.zarr"], "label-tiff": ["labels.tif", "labels.ome.tif"]}
@@ -135,6 +135,21 @@ def test_an_id_beyond_32_bits_is_refused(new_project, tmp_path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_what_is_accepted_during_an_export_is_not_in_it(new_project, tmp_path, format):
+    project = new_project()
+    fill(project)
+    before = project.labels(Box(0, 0, *SHAPE))
+    number_next_object(project, 70_000)  # would not even fit the dtype
+    exporting = export(project, tmp_path / NAMES[format][0])
+    next(exporting)
+    project.accept(Box(0, 0, *SHAPE), np.ones(SHAPE, bool))
+
+    finish(exporting)
+
+    np.testing.assert_array_equal(read(tmp_path / NAMES[format][0]), before)
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_an_empty_project_is_exported_as_background(new_project, tmp_path, format):
     path = tmp_path / NAMES[format][0]
     assert finish(export(new_project((40, 50)), path)).n_objects == 0
@@ -229,7 +244,7 @@ def test_no_more_than_a_tile_of_pixels_is_asked_of_the_project(new_project, tmp_
     monkeypatch.setattr(
         Project,
         "labels",
-        lambda self, box, *a, _o=Project.labels, **k: (asked.append(box.area), _o(self, box, *a, **k))[1],
+        lambda self, box, *a, _o=ProjectReader.labels, **k: (asked.append(box.area), _o(self, box, *a, **k))[1],
     )
     for format, file in CASES[::2]:
         finish(export(project, tmp_path / file, format=format))
@@ -312,6 +327,7 @@ def test_a_missing_folder_is_named(new_project, tmp_path):
 def number_next_object(project: Project, number: int) -> None:
     """As if that many objects had been made before."""
     with project._database.write() as db:
+        db.execute("DELETE FROM sqlite_sequence WHERE name = 'objects'")
         db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('objects', ?)", (number - 1,))
 
 
