@@ -51,7 +51,7 @@ def gather(tokens: Tensor, scores: Tensor, index: Tensor) -> Tensor:
     """Chosen tokens [B, k, C]. Forward: a plain gather; backward: the scores get a gradient too."""
     chosen = tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
     picked = scores.gather(1, index)[..., None]
-    return chosen * (1 + picked - picked.detach())
+    return chosen + chosen.detach() * (picked - picked.detach())
 
 
 class MultiScaleTokens(nn.Module):

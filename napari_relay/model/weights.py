@@ -7,15 +7,17 @@ Segment Anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from napari_relay.errors import CheckpointError
 
-_RULES: tuple[tuple[str, str], ...] = (
+_RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^image_encoder\.patch_embed\.seq\.0\.", "encoder.patch_embed.conv1."),
     (r"^image_encoder\.patch_embed\.seq\.2\.", "encoder.patch_embed.conv2."),
-    (r"^image_encoder\.layers\.(\d+)\.downsample\.", lambda m: f"encoder.stages.{int(m[1]) + 1}.downsample."),  # type: ignore[list-item]
+    (r"^image_encoder\.layers\.(\d+)\.downsample\.", lambda m: f"encoder.stages.{int(m[1]) + 1}.downsample."),
     (r"^image_encoder\.layers\.", "encoder.stages."),
     (r"^image_encoder\.neck\.", "encoder.neck."),
     (r"\.c\.", ".conv."),
@@ -43,6 +45,16 @@ _DROPPED = re.compile(
 )
 
 
+def rename(name: str) -> str | None:
+    """Our name of a tensor of MobileSAM; None for what the product lacks and for the click embeddings (joined to one
+    tensor by `from_mobile_sam`)."""
+    if _DROPPED.search(name) or "point_embeddings." in name:
+        return None
+    for pattern, to in _RULES:
+        name = re.sub(pattern, to, name)
+    return name
+
+
 def from_mobile_sam(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename MobileSAM's tensors to those of `ClickModel` (float32); parts that the product lacks are dropped.
 
@@ -54,16 +66,7 @@ def from_mobile_sam(state: dict[str, Tensor]) -> dict[str, Tensor]:
             "The start weights are not MobileSAM's: its click embeddings are missing.",
             "Give the file of a TinyViT-based MobileSAM (vit_t).",
         )
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if _DROPPED.search(name) or name in points:
-            continue
-        new = name
-        for pattern, to in _RULES:
-            new = re.sub(pattern, to, new)
-        renamed[new] = tensor.float()
-    import torch
-
+    renamed = {new: tensor.float() for name, tensor in state.items() if (new := rename(name)) is not None}
     renamed["head.prompt.point"] = torch.cat([state[name].float() for name in points])
     return renamed
 

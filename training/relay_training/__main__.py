@@ -14,6 +14,10 @@ import typer
 from napari_relay.errors import RelayError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "encode": ("relay_training.encodings:command", "Encode training views once, for `fit`."),
+    "fit": ("relay_training.fit:command", "Train on cached encodings; resumes."),
+    "bundle": ("relay_training.bundle:command", "Store a trained checkpoint among the bundled ones."),
+    "bundle-start": ("relay_training.bundle:command_start", "Write the start weights' shards."),
     "evaluate": (
         "relay_training.evaluate:command",
         "Clicks needed, IoU and times of a checkpoint on sets of pictures.",

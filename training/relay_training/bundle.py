@@ -3,8 +3,9 @@
     python -m relay_training bundle-start mobile_sam_vit_t.safetensors      writes shards/ and step0/
     python -m relay_training bundle runs/a/best.safetensors --name small    writes small/ on top of the shards
 
-A trained checkpoint is stored as int8 differences to its start (a scale per row) where the start has the tensor, as
-int8 with a scale per row where a new tensor is large, and as float16 else. What did not change is not stored again.
+A trained checkpoint is stored as int8 differences to its start (a scale per row) where the start has the
+tensor, as int8 with a scale per row where a new tensor is large, and as float16 else. What did not change
+is not stored again.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -96,3 +99,26 @@ def bundle(checkpoint: Path, name: str, card: Card | None = None) -> Card:
     card = replace(card or read_card(checkpoint), name=name, shards=(*start_card.shards, shard))
     _write_card(card)
     return card
+
+
+def command_start(weights: Annotated[Path, typer.Argument(help="MobileSAM's weights, safetensors.")]) -> None:
+    """Write the shared shards and `step0` from MobileSAM's weights.
+
+    Example: python -m relay_training bundle-start mobile_sam_vit_t.safetensors
+    """
+    typer.echo(bundle_start(weights).title)
+
+
+def command(
+    checkpoint: Annotated[Path, typer.Argument(help="A trained checkpoint, for example RUN/ema.safetensors.")],
+    name: Annotated[str, typer.Option(help="Name of the bundled checkpoint.")] = "small",
+    card: Annotated[Path | None, typer.Option(help="JSON file whose entries replace those of the card.")] = None,
+) -> None:
+    """Store a trained checkpoint among the bundled ones, as differences to the shared shards.
+
+    Example: python -m relay_training bundle runs/head/ema.safetensors --card training/configs/small_card.json
+    """
+    own = read_card(checkpoint)
+    if card is not None:
+        own = replace(own, **json.loads(card.read_text()))
+    typer.echo(f"{bundle(checkpoint, name, own).title}: {WEIGHTS / name}")

@@ -1,0 +1,287 @@
+"""Train the click model on cached encodings: `python -m relay_training fit CONFIG.toml`. Stops and resumes anywhere.
+
+    setup   read the configuration, choose device and precision
+    fit     the loop: learning rate -> batch -> losses -> backward -> clip -> step -> average -> log and save
+
+A run folder holds `state.pt` (everything that a resume needs, written atomically), `ema.safetensors` (the averaged
+weights as a checkpoint, what is evaluated and bundled), `log.csv` and TensorBoard events.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from napari_relay.errors import UsageError
+from napari_relay.model.checkpoint import Card, load_checkpoint, save_checkpoint
+from napari_relay.model.encoder import Encoding, freeze
+from napari_relay.model.network import ClickModel
+from relay_training.encodings import CachedBatch, EncodingCache
+from relay_training.objective import Objective, Weights
+from relay_training.regions import sample_generators
+from relay_training.reporting import Reporter
+
+SAVE_EVERY_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """One run.
+
+    cache, out : folders of the encodings and of the run.
+    start : checkpoint to begin with (name or file).
+    samples : length of the run; the learning rate falls to 2 % of its start by a cosine over it.
+    train : `head` (encoder frozen) or `trunk` (stages 3 and 4, neck and relay tokens too).
+    lr_new, lr_peer, lr_relay : rates of new head parts, of parts that come trained, of relay tokens and gates.
+    global_p : share of the steps of a `trunk` run that see the global view.
+    """
+
+    cache: Path
+    out: Path
+    start: str = "step0"
+    samples: int = 20_000
+    batch: int = 8
+    train: str = "head"
+    lr_new: float = 1e-3
+    lr_peer: float = 1e-4
+    lr_relay: float = 5e-3
+    weight_decay: float = 0.01
+    warmup: int = 50
+    ema: float = 0.998
+    clip: float = 1.0
+    rounds: int = 3
+    first_p: float = 0.4
+    global_p: float = 0.5
+    min_area: int = 8
+    seed: int = 0
+    precision: str = "auto"
+    threads: int = 0
+    weights: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.train not in ("head", "trunk"):
+            raise UsageError(f"train is {self.train!r}.", "Use head or trunk.")
+
+
+def read_config(path: Path) -> FitConfig:
+    """Read a TOML file; raises UsageError that names an unknown key."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"Cannot read the configuration {path}: {error}.", "Check the file.") from error
+    unknown = set(values) - set(FitConfig.__slots__)
+    if unknown:
+        raise UsageError(f"{path} has unknown keys: {', '.join(sorted(unknown))}.", "See docs of `fit`.")
+    return FitConfig(**{**values, "cache": Path(values["cache"]), "out": Path(values["out"])})
+
+
+def parameter_groups(model: ClickModel, config: FitConfig) -> list[dict[str, Any]]:
+    """AdamW groups new / peer / relay; every trainable parameter is in exactly one."""
+    peer_parts = ("head.prompt.", "head.decoder.", "encoder.stages.", "encoder.neck.")
+    groups: dict[tuple[str, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            kind = "relay" if name.startswith("encoder.relay.") else "peer" if name.startswith(peer_parts) else "new"
+            decays = parameter.dim() > 1 and kind != "relay"
+            groups.setdefault((kind, decays), []).append(parameter)
+    rates = {"new": config.lr_new, "peer": config.lr_peer, "relay": config.lr_relay}
+    return [
+        {"params": p, "lr": rates[kind], "base": rates[kind], "weight_decay": config.weight_decay if decays else 0.0}
+        for (kind, decays), p in groups.items()
+    ]
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """Factor of the base rate: linear warm-up, then cosine to 0.02."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def set_trainable(model: ClickModel, train: str) -> None:
+    """Freeze what a run leaves alone; in a `trunk` run stem and stage 2 stay frozen."""
+    encoder = model.encoder
+    freeze(encoder)
+    if train == "trunk":
+        parts = [encoder.stages[2].blocks, encoder.stages[3], encoder.neck, encoder.relay]
+        for part in parts:
+            for name, parameter in part.named_parameters():
+                # Folded batch norms stay as they are.
+                parameter.requires_grad_(".bn." not in name)
+
+
+def draw_targets(labels: Tensor, rng: np.random.Generator, min_area: int) -> Tensor:
+    """One object of each view as a target [B, H, W] (1, 0, -1 ignore); chosen with P ~ area^-0.25."""
+    targets = []
+    for view in labels:
+        ids, areas = torch.unique(view[view > 0], return_counts=True)
+        ids, areas = ids[areas >= min_area], areas[areas >= min_area]
+        if len(ids) == 0:
+            targets.append(torch.where(view < 0, -1, 0))
+            continue
+        p = (areas.float().clamp(min=30) ** -0.25).numpy().astype(np.float64)
+        chosen = ids[int(rng.choice(len(ids), p=p / p.sum()))]
+        targets.append(torch.where(view < 0, -1, (view == chosen).long()))
+    return torch.stack(targets)
+
+
+class Average:
+    """Exponential moving average of the trainable parameters, with a warm-up of its memory."""
+
+    def __init__(self, model: ClickModel, decay: float) -> None:
+        self.decay = decay
+        self.values = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+
+    def update(self, model: ClickModel, step: int) -> None:
+        keep = min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in model.named_parameters():
+            if name in self.values:
+                self.values[name].lerp_(parameter.detach(), 1 - keep)
+
+    def state(self, model: ClickModel) -> dict[str, Tensor]:
+        """Full state dictionary with the averaged values."""
+        return {**model.state_dict(), **self.values}
+
+
+class Run:
+    """A run in progress: model, optimiser, average and how far it is. `save` and `resume` are exact."""
+
+    def __init__(self, config: FitConfig, fabric: Fabric) -> None:
+        self.config, self.fabric = config, fabric
+        self.model, self.start_card = load_checkpoint(config.start)
+        set_trainable(self.model, config.train)
+        self.model.train()
+        self.average = Average(self.model, config.ema)
+        self.step, self.seconds = 0, 0.0
+        self.objective = Objective(Weights(**config.weights), rounds=config.rounds, first_p=config.first_p)
+        self.optimiser = torch.optim.AdamW(parameter_groups(self.model, config), betas=(0.9, 0.999))
+
+    @property
+    def steps(self) -> int:
+        return self.config.samples // self.config.batch
+
+    def encode(self, batch: CachedBatch, rng: np.random.Generator) -> Encoding:
+        """The cached encoding, or, in a `trunk` run, stages 3 and 4 on the cached stem."""
+        if self.config.train == "head":
+            return batch.encoding
+        seen = batch.geometry[:, 2] > 0
+        states = geometry = None
+        if batch.global_f16.shape[1] and bool(seen.all()) and rng.random() < 2 * self.config.global_p:
+            states, geometry = self.model.encoder.global_trajectory(batch.global_f16), batch.geometry
+        return self.model.encoder.trunk(batch.stem, states, geometry)
+
+    def train_step(self, cache: EncodingCache) -> dict[str, float]:
+        config = self.config
+        rngs = sample_generators(config.seed, self.step, range(config.batch))
+        indices = [int(rng.integers(len(cache))) for rng in rngs]
+        batch = cache.batch(indices, wide=config.train == "trunk")
+        target = draw_targets(batch.labels, rngs[0], config.min_area)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base"] * learning_rate(self.step, self.steps, config.warmup)
+        with self.fabric.autocast():
+            prepared = self.model.head.prepare(self.encode(batch, rngs[0]))
+            losses = self.objective(self.model.head, prepared, target, rngs)
+        self.fabric.backward(losses.total)
+        norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], config.clip)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.model, self.step)
+        self.step += 1
+        return {**losses.parts, "norm": float(norm)}
+
+    def save(self) -> None:
+        out = self.config.out
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.values,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        torch.save(state, out / "state.partial")
+        (out / "state.partial").replace(out / "state.pt")
+        card = Card(
+            **{
+                "name": out.name,
+                "title": f"Run {out.name}",
+                "licence": self.start_card.licence,
+                "config": self.model.config.to_dict(),
+                "start": f"{self.start_card.name}; {self.start_card.start}",
+                "metrics": {"samples": self.step * self.config.batch, "hours": round(self.seconds / 3600, 2)},
+                **self.config.card,
+            }
+        )
+        save_checkpoint(out / "ema.safetensors", self.average.state(self.model), card)
+
+    def resume(self) -> None:
+        """Continue from `state.pt` where there is one."""
+        path = self.config.out / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.values = state["average"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def make_fabric(precision: str) -> Fabric:
+    """CPU or one GPU; bfloat16 where it is faster."""
+    cuda = torch.cuda.is_available()
+    if precision == "auto":
+        from napari_relay.predictor.device import best_cpu_dtype
+
+        fast = cuda or best_cpu_dtype() == torch.bfloat16
+        precision = "bf16-mixed" if fast else "32-true"
+    return Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def fit(config: FitConfig, *, minutes: float | None = None) -> Run:
+    """Train until `samples` are seen, or for `minutes`; saves every two minutes and at the end."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    config.out.mkdir(parents=True, exist_ok=True)
+    fabric = make_fabric(config.precision)
+    fabric.seed_everything(config.seed, verbose=False)
+    run, cache = Run(config, fabric), EncodingCache(config.cache)
+    run.resume()
+    if not len(cache):
+        raise UsageError(f"There are no finished encodings in {config.cache}.", "Make them: `encode`.")
+    begun, saved, seconds_before = time.monotonic(), time.monotonic(), run.seconds
+    with Reporter(config.out, run.steps, run.step) as reporter:
+        while run.step < run.steps and not (minutes and time.monotonic() - begun > minutes * 60):
+            torch.manual_seed((config.seed << 20) + run.step)
+            parts = run.train_step(cache)
+            run.seconds = seconds_before + time.monotonic() - begun
+            reporter.step(run.step, run.step * config.batch, run.seconds, parts)
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                run.save()
+                cache.refresh()
+                saved = time.monotonic()
+    run.save()
+    return run
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="TOML file; keys are those of FitConfig.")],
+    minutes: Annotated[float | None, typer.Option(help="Stop after this time; the next call resumes.")] = None,
+) -> None:
+    """Train on cached encodings; resumes where the last call stopped.
+
+    Example: python -m relay_training fit training/configs/head.toml --minutes 20
+    """
+    run = fit(read_config(config), minutes=minutes)
+    typer.echo(f"{run.step} of {run.steps} steps; checkpoint: {run.config.out / 'ema.safetensors'}")
