@@ -14,7 +14,7 @@ from napari_relay.geometry import Click
 from relay_training.__main__ import main
 from relay_training.baselines import Geodesic, RandomWalker
 from relay_training.bench_data import ObjectRule
-from relay_training.contest import Limits
+from relay_training.contest import Limits, Stopwatch
 from relay_training.evaluate import evaluate
 from relay_training.memory import peak_memory_mb, peak_memory_of
 from relay_training.mobilesam import MobileSam, SamPicture, sam_registry
@@ -54,9 +54,16 @@ class RecordingPredictor:
         return masks, np.array([0.2, 0.9, 0.5])[:count], logits
 
 
+def watch(ms: float) -> Stopwatch:
+    with Stopwatch() as stopped:
+        pass
+    stopped.ms = ms
+    return stopped
+
+
 def test_peer_is_clicked_as_its_predictor_is_meant_to_be():
     predictor = RecordingPredictor()
-    click = SamPicture(predictor, (8, 10), set_image_ms=5000.0).start()
+    click = SamPicture(predictor, (8, 10), watch(5000.0)).start()
 
     first, second, third = click(Click(3, 4)), click(Click(5, 6, False)), click(Click(1, 2))
 
@@ -74,7 +81,7 @@ def test_peer_is_clicked_as_its_predictor_is_meant_to_be():
 
 def test_peer_starts_each_object_without_the_logits_of_the_one_before():
     predictor = RecordingPredictor()
-    picture = SamPicture(predictor, (8, 10), set_image_ms=1.0)
+    picture = SamPicture(predictor, (8, 10), watch(1.0))
     picture.start()(Click(3, 4))
 
     picture.start()(Click(5, 6))

@@ -9,7 +9,8 @@ from relay_training.metrics import ObjectRun, clicks_to_reach, iou_after, summar
 
 def run(ious: list[float], ms: list[float] | None = None, encodings: list[int] | None = None) -> ObjectRun:
     count = len(ious)
-    return ObjectRun("p", 1, tuple(ious), tuple(ms or [1.0] * count), tuple(encodings or [0] * count))
+    times = tuple(ms or [1.0] * count)
+    return ObjectRun("p", 1, tuple(ious), times, tuple(t / 2 for t in times), tuple(encodings or [0] * count))
 
 
 def test_noc_is_the_first_click_that_reaches_the_target():
@@ -53,7 +54,8 @@ def test_cold_and_warm_clicks_are_timed_apart():
     metrics = summarise([cold, warm])
 
     assert (metrics.first_ms, metrics.first_warm_ms) == (300.0, 30.0)
-    assert (metrics.further_ms, metrics.further_cached_ms) == (50.0, 45.0)
+    assert (metrics.further_ms, metrics.cached_ms) == (50.0, 45.0)
+    assert (metrics.first_cpu_ms, metrics.cached_cpu_ms) == (150.0, 22.5)
     assert metrics.encodings == 1.0
 
 
@@ -72,6 +74,6 @@ def test_falls_of_the_iou_are_counted():
 
 
 def test_run_survives_its_json_form():
-    original = ObjectRun("p", 3, (0.123456789, 0.95), (3.25, 4.0), (1, 0), ((3, 4, True), (5, 6, False)))
+    original = ObjectRun("p", 3, (0.123456789, 0.95), (3.2, 4.0), (3.1, 2.0), (1, 0), ((3, 4, True), (5, 6, False)))
 
     assert ObjectRun.from_json(original.to_json()) == original

@@ -6,7 +6,6 @@ picture's frame for background, since a first click says nothing about where the
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from skimage.segmentation import random_walker
 
 from napari_relay.geometry import Box, Click, to_scaled
 from relay_training.bench_data import read_rgb
-from relay_training.contest import Answer, Clicker, OpenPicture
+from relay_training.contest import Answer, Clicker, OpenPicture, Stopwatch
 
 SEED_RADIUS = 2
 """Radius of the disk that a click marks, in pixels of the small picture."""
@@ -97,15 +96,14 @@ class _Small:
         clicks: list[Click] = []
 
         def click(new: Click) -> Answer:
-            start = time.perf_counter()
             clicks.append(new)
-            probability = self._method.probability(self._lab, self._seeds(clicks))
-            large = Image.fromarray(probability.astype(np.float32)).resize(
-                (self.shape[1], self.shape[0]), Image.Resampling.BILINEAR
-            )
-            mask = np.asarray(large) > 0.5
-            ms = (time.perf_counter() - start) * 1000
-            return Answer(Box(0, 0, *self.shape), mask, ms)
+            with Stopwatch() as watch:
+                probability = self._method.probability(self._lab, self._seeds(clicks))
+                large = Image.fromarray(probability.astype(np.float32)).resize(
+                    (self.shape[1], self.shape[0]), Image.Resampling.BILINEAR
+                )
+                mask = np.asarray(large) > 0.5
+            return Answer(Box(0, 0, *self.shape), mask, watch.ms, watch.cpu_ms)
 
         return click
 

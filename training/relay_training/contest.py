@@ -6,6 +6,7 @@ clicks and the contender answers with a mask, until the robot is content.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,13 +30,27 @@ class Answer:
     """What a contender shows after a click.
 
     mask : bool, the shape of `box`; everything outside is background.
-    ms : time that the user waited, in milliseconds. encodings : encoder runs among that wait.
+    ms, cpu_ms : time that the user waited, and processor time of this process in it, in milliseconds.
+    encodings : views encoded during that wait.
     """
 
     box: Box
     mask: Mask
     ms: float
+    cpu_ms: float = 0.0
     encodings: int = 0
+
+
+class Stopwatch:
+    """Wall and processor time of a `with` block, in milliseconds."""
+
+    def __enter__(self) -> Stopwatch:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ms = (time.perf_counter() - self._wall) * 1000
+        self.cpu_ms = (time.process_time() - self._cpu) * 1000
 
 
 Clicker = Callable[[Click], Answer]
@@ -163,6 +178,7 @@ def _object_run(picture: str, label: int, clicks: list[Click], ious: list[float]
         label,
         tuple(ious),
         tuple(round(answer.ms, 1) for answer in answers),
+        tuple(round(answer.cpu_ms, 1) for answer in answers),
         tuple(answer.encodings for answer in answers),
         tuple((int(click.y), int(click.x), click.positive) for click in clicks),
     )

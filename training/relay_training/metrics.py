@@ -28,6 +28,7 @@ class ObjectRun:
 
     ious : IoU after each click, at most `MAX_CLICKS` of them; fewer where the robot was content earlier.
     ms : time of each click, in milliseconds: the model's work only, not the robot's.
+    cpu_ms : processor time of the same work; on a busy machine it says more. Empty where it was not measured.
     encodings : how many encoder runs each click had to wait for; 0 where everything was cached.
     clicks : (y, x, positive) of each click.
     """
@@ -36,6 +37,7 @@ class ObjectRun:
     label: int
     ious: tuple[float, ...]
     ms: tuple[float, ...]
+    cpu_ms: tuple[float, ...]
     encodings: tuple[int, ...]
     clicks: tuple[tuple[int, int, bool], ...] = ()
 
@@ -45,6 +47,7 @@ class ObjectRun:
             "label": self.label,
             "ious": list(self.ious),
             "ms": list(self.ms),
+            "cpu_ms": list(self.cpu_ms),
             "encodings": list(self.encodings),
             "clicks": [list(click) for click in self.clicks],
         }
@@ -56,6 +59,7 @@ class ObjectRun:
             int(data["label"]),
             tuple(data["ious"]),
             tuple(data["ms"]),
+            tuple(data.get("cpu_ms", ())),
             tuple(data["encodings"]),
             tuple((int(y), int(x), bool(positive)) for y, x, positive in data["clicks"]),
         )
@@ -85,10 +89,12 @@ class SetMetrics:
     auc: float
     first_ms: float | None
     first_p95_ms: float | None
+    first_cpu_ms: float | None
     first_warm_ms: float | None
     further_ms: float | None
     further_p95_ms: float | None
-    further_cached_ms: float | None
+    cached_ms: float | None
+    cached_cpu_ms: float | None
     encodings: float
     falls: float
     fall: float
@@ -116,9 +122,6 @@ def summarise(runs: Sequence[ObjectRun], max_clicks: int = MAX_CLICKS) -> SetMet
     targets = {percent: percent / 100 for percent in NOC_TARGETS}
     needed = {p: [clicks_to_reach(ious, target, max_clicks) for ious in curves] for p, target in targets.items()}
     drops = [a - b for ious in curves for a, b in pairwise(ious) if b < a]
-    first, warm = _first_times(runs)
-    further = [ms for run in runs for ms in run.ms[1:]]
-    cached = [ms for run in runs for ms, n in zip(run.ms[1:], run.encodings[1:], strict=True) if n == 0]
     return SetMetrics(
         objects=len(runs),
         noc={p: float(np.mean(values)) for p, values in needed.items()},
@@ -126,23 +129,29 @@ def summarise(runs: Sequence[ObjectRun], max_clicks: int = MAX_CLICKS) -> SetMet
         ge20={p: sum(1 for n in values if n >= max_clicks) for p, values in needed.items()},
         miou={n: float(np.mean([iou_after(ious, n) for ious in curves])) for n in MIOU_CLICKS},
         auc=float(np.mean([iou_after(ious, n) for ious in curves for n in range(1, max_clicks + 1)])),
-        first_ms=_percentile(first, 50),
-        first_p95_ms=_percentile(first, 95),
-        first_warm_ms=_percentile(warm, 50),
-        further_ms=_percentile(further, 50),
-        further_p95_ms=_percentile(further, 95),
-        further_cached_ms=_percentile(cached, 50),
+        **_times(runs),
         encodings=float(np.mean([sum(run.encodings) for run in runs])),
         falls=len(drops) / len(runs),
         fall=float(np.mean(drops)) if drops else 0.0,
     )
 
 
-def _first_times(runs: Sequence[ObjectRun]) -> tuple[list[float], list[float]]:
-    """Times of the first clicks: those that waited for an encoding, and the others."""
-    cold = [run.ms[0] for run in runs if run.encodings[0] > 0]
-    warm = [run.ms[0] for run in runs if run.encodings[0] == 0]
-    return (cold, warm) if cold else (warm, [])
+def _times(runs: Sequence[ObjectRun]) -> dict[str, float | None]:
+    """The fields of `SetMetrics` that are times."""
+    cold = [run for run in runs if run.encodings[0] > 0]
+    first, warm = (cold, [run for run in runs if run.encodings[0] == 0]) if cold else (runs, [])
+    cached = [(run, n) for run in runs for n in range(1, len(run.ms)) if run.encodings[n] == 0]
+    further = [ms for run in runs for ms in run.ms[1:]]
+    return {
+        "first_ms": _percentile([run.ms[0] for run in first], 50),
+        "first_p95_ms": _percentile([run.ms[0] for run in first], 95),
+        "first_cpu_ms": _percentile([run.cpu_ms[0] for run in first if run.cpu_ms], 50),
+        "first_warm_ms": _percentile([run.ms[0] for run in warm], 50),
+        "further_ms": _percentile(further, 50),
+        "further_p95_ms": _percentile(further, 95),
+        "cached_ms": _percentile([run.ms[n] for run, n in cached], 50),
+        "cached_cpu_ms": _percentile([run.cpu_ms[n] for run, n in cached if run.cpu_ms], 50),
+    }
 
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:

@@ -7,7 +7,6 @@ safetensors.
 from __future__ import annotations
 
 import hashlib
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from napari_relay.errors import CheckpointError, MissingExtraError, RelayError
 from napari_relay.geometry import Box, Click
 from relay_training.bench_data import read_rgb
-from relay_training.contest import Answer, Clicker, OpenPicture
+from relay_training.contest import Answer, Clicker, OpenPicture, Stopwatch
 
 NAME = "mobilesam"
 
@@ -110,11 +109,10 @@ class MobileSam:
     @contextmanager
     def open(self, path: Path) -> Iterator[OpenPicture]:
         rgb = read_rgb(path)
-        start = time.perf_counter()
-        self._predictor.set_image(rgb)
-        set_image_ms = (time.perf_counter() - start) * 1000
+        with Stopwatch() as set_image:
+            self._predictor.set_image(rgb)
         try:
-            yield SamPicture(self._predictor, (rgb.shape[0], rgb.shape[1]), set_image_ms)
+            yield SamPicture(self._predictor, (rgb.shape[0], rgb.shape[1]), set_image)
         finally:
             self._predictor.reset_image()
 
@@ -122,29 +120,30 @@ class MobileSam:
 class SamPicture:
     """A picture that the peer has encoded."""
 
-    def __init__(self, predictor: Any, shape: tuple[int, int], set_image_ms: float) -> None:
+    def __init__(self, predictor: Any, shape: tuple[int, int], set_image: Stopwatch) -> None:
         self.shape = shape
         self._predictor = predictor
-        self._set_image_ms = set_image_ms
+        self._set_image = set_image
 
     def start(self) -> Clicker:
         clicks: list[Click] = []
         previous: list[npt.NDArray[np.float32]] = []
 
         def click(new: Click) -> Answer:
-            start = time.perf_counter()
-            clicks.append(new)
-            masks, scores, logits = self._predictor.predict(
-                point_coords=np.array([[c.x, c.y] for c in clicks]),
-                point_labels=np.array([int(c.positive) for c in clicks]),
-                mask_input=previous[-1] if previous else None,
-                multimask_output=not previous,
-            )
-            best = int(np.argmax(scores))
-            ms = (time.perf_counter() - start) * 1000
             first = not previous
+            clicks.append(new)
+            with Stopwatch() as watch:
+                masks, scores, logits = self._predictor.predict(
+                    point_coords=np.array([[c.x, c.y] for c in clicks]),
+                    point_labels=np.array([int(c.positive) for c in clicks]),
+                    mask_input=None if first else previous[-1],
+                    multimask_output=first,
+                )
+                best = int(np.argmax(scores))
             previous[:] = [logits[best][None]]
-            return Answer(Box(0, 0, *self.shape), masks[best], ms + self._set_image_ms * first, encodings=int(first))
+            ms = watch.ms + self._set_image.ms * first
+            cpu_ms = watch.cpu_ms + self._set_image.cpu_ms * first
+            return Answer(Box(0, 0, *self.shape), masks[best], ms, cpu_ms, encodings=int(first))
 
         return click
 

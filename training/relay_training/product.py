@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from napari_relay.errors import ProjectError
 from napari_relay.geometry import Box, Click
 from napari_relay.sources import Source, open_image
 from napari_relay.views import Crops, Prediction, ViewClick
-from relay_training.contest import Answer, Clicker, Contender, Mask, OpenPicture
+from relay_training.contest import Answer, Clicker, Contender, Mask, OpenPicture, Stopwatch
 
 if TYPE_CHECKING:
     from napari_relay.predictor import Predictor
@@ -83,10 +82,10 @@ class _SessionPicture:
 
         def click(new: Click) -> Answer:
             before = self._count_encodings()
-            start = time.perf_counter()
-            proposal = session.click(new.y, new.x, positive=new.positive)
-            ms = (time.perf_counter() - start) * 1000
-            return Answer(proposal.box, proposal.mask, ms, self._count_encodings() - before)
+            with Stopwatch() as watch:
+                proposal = session.click(new.y, new.x, positive=new.positive)
+            encoded = self._count_encodings() - before
+            return Answer(proposal.box, proposal.mask, watch.ms, watch.cpu_ms, encoded)
 
         return click
 

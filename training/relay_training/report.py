@@ -207,19 +207,20 @@ def _miou(clicks: int) -> Callable[[SetMetrics], str]:
 
 
 _QUALITY: tuple[str, _Columns] = (
-    "Clicks to reach an IoU (NoC), and objects that never did",
+    "Clicks to reach an IoU (NoC); objects that never did",
     {"n": lambda m: str(m.objects)}
     | {f"NoC\n@{percent}": _noc(percent) for percent in NOC_TARGETS}
     | {f"fail\n@{percent}": _failures(percent) for percent in NOC_TARGETS},
 )
 _COST: tuple[str, _Columns] = (
-    "Mean IoU after some clicks, and median times in ms",
+    "Mean IoU after some clicks; median wait and processor time in ms",
     {f"IoU\n@{clicks}": _miou(clicks) for clicks in MIOU_CLICKS}
     | {
         "AuC": lambda m: f"{m.auc:.3f}",
         "first\nclick": lambda m: _fixed(m.first_ms, 0),
-        "further\nclick": lambda m: _fixed(m.further_ms, 0),
-        "from\ncache": lambda m: _fixed(m.further_cached_ms, 0),
+        "next\nclick": lambda m: _fixed(m.further_ms, 0),
+        "CPU\nfirst": lambda m: _fixed(m.first_cpu_ms, 0),
+        "CPU\ncached": lambda m: _fixed(m.cached_cpu_ms, 0),
         "views\nenc.": lambda m: f"{m.encodings:.1f}",
     },
 )
