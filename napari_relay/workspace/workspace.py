@@ -1,0 +1,96 @@
+"""An open image with its project, label pyramid and predictor."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from napari_relay.engine import Engine, EngineState
+from napari_relay.errors import RelayError
+from napari_relay.geometry import Plane
+from napari_relay.model.checkpoint import read_card
+from napari_relay.session import ClickSession
+from napari_relay.sources import Source
+from napari_relay.store import LabelPyramid, Project, PyramidWriter
+from napari_relay.workspace.predicts import EnginePredicts
+
+
+class Workspace:
+    """Everything that belongs to one image. Made by `open_workspace`; who opens it closes it (context manager).
+
+    The predictor is loaded at the first click, or ahead of it by `engine.start()`.
+
+    Attributes
+    ----------
+    source : the image.
+    project : its accepted objects.
+    pyramid, writer : the label pyramid, and the thread that renders it after each change of the project.
+    engine : runs the predictor.
+    predicts : what sessions ask for masks.
+    temporary : whether the project is deleted on close.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        project: Project,
+        pyramid: LabelPyramid,
+        writer: PyramidWriter,
+        engine: Engine,
+        predicts: EnginePredicts,
+        *,
+        temporary: bool,
+        closing: ExitStack,
+    ) -> None:
+        self.source = source
+        self.project = project
+        self.pyramid = pyramid
+        self.writer = writer
+        self.engine = engine
+        self.predicts = predicts
+        self.temporary = temporary
+        self._closing = closing
+
+    def session(self, plane: Plane | None = None) -> ClickSession:
+        """A new session of clicks on one plane (t = z = 0 by default)."""
+        return ClickSession(self.source, self.predicts, self.project, plane=plane)
+
+    def set_checkpoint(self, checkpoint: str | None) -> None:
+        """Use another checkpoint from the next click on: a bundled one's name or a file's path, None the default.
+
+        Waits for it to be loaded where the predictor is loaded already; when it cannot be, the old one stays.
+
+        Raises
+        ------
+        CheckpointError, EngineError
+        """
+        if checkpoint is not None:
+            read_card(checkpoint)
+        if self.engine.state not in (EngineState.NEW, EngineState.FAILED):
+            self.engine.call("set_checkpoint", checkpoint, lane="control")
+        self.engine.update(checkpoint=checkpoint)
+
+    def info(self) -> dict[str, Any]:
+        """Card, hashes and device of the predictor in use; loads it."""
+        answer: dict[str, Any] = self.engine.call("info", lane="control")
+        return answer
+
+    def close(self) -> None:
+        """Stop computing, render what is left of the label pyramid, close everything. A second call does nothing.
+
+        A temporary project is deleted; a Source that was handed to `open_workspace` stays open.
+        """
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except RelayError:
+            if error is None:  # an error in the block says more than what follows from it
+                raise
