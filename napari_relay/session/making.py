@@ -9,8 +9,7 @@ from napari_relay.session.proposal import Proposal
 from napari_relay.session.region import Region
 from napari_relay.session.steps import Alternatives, Step, planned_pair
 from napari_relay.views import Prediction, ViewPair
-
-Shape = tuple[int, int]
+from napari_relay.views.policy import Shape
 
 
 def first_step(shape: Shape, clicks: tuple[Click, ...], pair: ViewPair, found: Alternatives, index: int = 0) -> Step:

@@ -8,8 +8,9 @@ import numpy as np
 
 from napari_relay.geometry import Click
 from napari_relay.session.proposal import Proposal
-from napari_relay.session.region import NOWHERE, PackedMask, Region
-from napari_relay.views.policy import Shape, follow_view, holds_click, touches_border, view_pair
+from napari_relay.session.region import PackedMask, Region
+from napari_relay.views import follow_view, holds_click, touches_border, view_pair, widened_view
+from napari_relay.views.policy import Shape
 from napari_relay.views.values import Float32, View, ViewPair
 
 PACK_PIXELS = 1 << 20
@@ -46,31 +47,23 @@ class Step:
 
 def opening_pair(shape: Shape, first: View, clicks: tuple[Click, ...]) -> ViewPair:
     """The view pair of a first prediction: that of the first click, wider if another click came before it."""
-    if not all(holds_click(shape, first, click) for click in clicks if click.positive):
-        first = follow_view(shape, first, NOWHERE, False, clicks)
-    return view_pair(shape, first)
+    return view_pair(shape, widened_view(shape, first, clicks))
 
 
 def planned_pair(shape: Shape, proposal: Proposal, clicks: tuple[Click, ...]) -> ViewPair:
     """The view pair that follows a proposal."""
     current = proposal.views.local
     cut = touches_border(shape, current, proposal.box)
-    return same_or_new(shape, proposal.views, follow_view(shape, current, proposal.box, cut, clicks))
+    local = follow_view(shape, current, proposal.box, cut, clicks)
+    return proposal.views if local == current else view_pair(shape, local)
 
 
 def next_pair(shape: Shape, step: Step, clicks: tuple[Click, ...]) -> ViewPair:
     """The view pair for `clicks`, which go on from those of `step`: the planned one if it shows them."""
-    planned = step.planned
     new = clicks[len(step.clicks) :]
-    if all(holds_click(shape, planned.local, click) for click in new if click.positive):
-        return planned
-    local = follow_view(shape, planned.local, step.proposal.box, False, clicks)
-    return same_or_new(shape, planned, local)
-
-
-def same_or_new(shape: Shape, pair: ViewPair, local: View) -> ViewPair:
-    """`pair` if `local` is its local view, else the pair of `local`."""
-    return pair if local == pair.local else view_pair(shape, local)
+    if all(holds_click(shape, step.planned.local, click) for click in new if click.positive):
+        return step.planned
+    return planned_pair(shape, step.proposal, clicks)
 
 
 class Stack:

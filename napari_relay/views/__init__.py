@@ -15,6 +15,7 @@ from napari_relay.views.policy import (
     touches_border,
     view_pair,
     whole_view,
+    widened_view,
 )
 from napari_relay.views.stretch import Stretch, measure_stretch
 from napari_relay.views.values import (
@@ -52,4 +53,5 @@ __all__ = [
     "touches_border",
     "view_pair",
     "whole_view",
+    "widened_view",
 ]

@@ -71,7 +71,8 @@ def follow_view(shape: Shape, current: View, mask_box: Box, touches_border: bool
 
     The view stays where it is while the mask and the positive clicks lie in its central 80 % (or the grid
     has no better place), the mask is not cut and the wanted side is within half an octave of the present one:
-    changing views at every click costs encodings and helps nothing once the object is framed.
+    changing views at every click costs encodings and helps nothing once the object is framed. Where clicks found
+    nothing, the view halves round them.
 
     Parameters
     ----------
@@ -81,24 +82,29 @@ def follow_view(shape: Shape, current: View, mask_box: Box, touches_border: bool
     touches_border : what `touches_border` says about the proposal.
     clicks : the object's clicks; positive ones are kept inside the view.
     """
-    wanted = mask_box
-    for click in clicks:
-        if click.positive:
-            wanted = wanted.hull(_pixel_box(click))
-    wanted = wanted.clip(shape)
+    wanted = _hull(mask_box, clicks).clip(shape)
     if wanted.empty:
         return current
     longest = max(wanted.shape)
     step = _step_covering(EXPANSION * longest)
     if mask_box.empty:
-        # Clicks alone say nothing about the object's size: no finer than now.
-        step = max(step, math.floor(_step_of(current.box.height)))
-    if touches_border:
+        # Something was clicked and nothing seen: most likely it is too small for this view.
+        step = max(step, math.floor(_step_of(current.box.height)) - 2, MIN_STEP)
+    elif touches_border:
         # The true extent is unknown: look half an octave wider, or twice as wide if it fills the view.
         wider = 2 if longest >= 0.7 * current.box.height else 1
         step = max(step, round(_step_of(current.box.height)) + wider)
     elif _fits(shape, current, step, wanted):
         return current
+    return _view_around(shape, step, wanted)
+
+
+def widened_view(shape: Shape, current: View, clicks: Sequence[Click]) -> View:
+    """The view itself if it shows the positive clicks, else one of at least its scale that does."""
+    if all(holds_click(shape, current, click) for click in clicks if click.positive):
+        return current
+    wanted = _hull(Box(0, 0, 0, 0), clicks)
+    step = max(_step_covering(EXPANSION * max(wanted.shape)), math.floor(_step_of(current.box.height)))
     return _view_around(shape, step, wanted)
 
 
@@ -176,6 +182,14 @@ def _snap(middle: float, extent: int, quarter: int) -> int:
     index = math.floor(middle / quarter - 2 + 0.5)
     last = max(0, math.ceil(extent / quarter) - 4)
     return quarter * min(max(index, 0), last)
+
+
+def _hull(box: Box, clicks: Sequence[Click]) -> Box:
+    """Box round `box` and the positive clicks."""
+    for click in clicks:
+        if click.positive:
+            box = box.hull(_pixel_box(click))
+    return box
 
 
 def _pixel_box(click: Click) -> Box:

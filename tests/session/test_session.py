@@ -17,7 +17,8 @@ from napari_relay.errors import (
     UsageError,
 )
 from napari_relay.geometry import Box, Plane
-from napari_relay.views import View, holds_click, step_side, whole_view
+from napari_relay.sources import open_image
+from napari_relay.views import View, ViewPair, channel_mix, holds_click, step_side, whole_view
 from napari_relay.views.crops import crop_key
 
 SHARED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -73,33 +74,20 @@ def test_object_larger_than_the_first_view_is_followed_until_it_is_whole(session
     assert shares[-1] > 0.995
 
 
-def test_mask_outside_the_view_is_kept(session_on, discs, iou):
+def test_mask_outside_the_view_is_kept(session_on, discs, iou, monkeypatch):
     image = discs((1200, 3000), (600, 300, 150), (600, 2600, 20))
     session = session_on(image)
-    session.click(600, 300, zoom=1)
-    session.click(610, 310)
-    before = session.proposal
-    # A view round the far disc alone, as if the user had zoomed there.
-    step = session._stack.shown()
-    far = View(Box(520, 2520, 680, 2680))
+    before = session.click(600, 300, zoom=1)
+    # A view round the far disc alone, as no policy of ours would choose it.
+    far = ViewPair(View(Box(520, 2520, 680, 2680)))
+    monkeypatch.setattr("napari_relay.session.session.next_pair", lambda *_: far)
 
-    from napari_relay.session.making import later_step
-    from napari_relay.session.paste import carried_logits
+    later = session.click(600, 2600)
 
-    previous = carried_logits(step.proposal.field, step.region, far)
-    assert (previous < 0).all()
-    pair = type(session.views)(far, None)
-    found = session._predict(pair, [type_click(far, 600, 2600)], previous)
-    later = later_step(image.shape, step.clicks, pair, found, step).proposal
-
+    assert (session.fake.requests[-1].previous < 0).all()
     assert iou(later, image > 0.5) > 0.98
     assert later.mask.sum() > before.mask.sum() > 0.98 * math.pi * 150**2
-
-
-def type_click(view, y, x):
-    from napari_relay.views import ViewClick
-
-    return ViewClick(*view.to_view(y, x), True)
+    assert later.probability[100, 100] == 1
 
 
 def test_first_click_shows_the_clicked_component_only(session_on, discs, iou):
@@ -168,7 +156,17 @@ def test_click_on_nothing_gives_an_empty_proposal_that_cannot_be_accepted(sessio
     with pytest.raises(EmptyProposalError, match="no mask"):
         session.accept()
     assert session.views.local == whole_view((500, 600))
-    assert not session.click(120, 120).empty
+
+
+def test_thing_too_small_for_the_view_is_found_by_clicking_again(session_on, discs, iou):
+    image = discs((1700, 1700), (900, 300, 5))
+    session = session_on(image)
+
+    empty = session.click(900, 300)
+    again = [session.click(900, 300 + turn) for turn in (1, 2, 3)]
+
+    assert empty.empty
+    assert iou(again[-1], image > 0.5) > 0.95
 
 
 def test_500_clicks_are_fine(session_on, discs, iou):
@@ -308,9 +306,6 @@ def test_previous_logits_are_passed_as_they_are_in_the_same_view(session_on, dis
 def test_plane_mix_and_stretch_reach_the_crops(session_on):
     stack = np.zeros((3, 2, 1, 200, 200), np.float32)  # t, c, z, y, x
     stack[2, 1, 0, 50:150, 60:140] = 7
-    from napari_relay.sources import open_image
-    from napari_relay.views import channel_mix
-
     mix = channel_mix(open_image(stack), [1])
     session = session_on(stack, stretch=None, plane=Plane(t=2), mix=mix)
 
