@@ -14,6 +14,8 @@ import typer
 from napari_relay.errors import RelayError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "coco": ("relay_training.coco:command", "Make a training set of COCO or LVIS annotations."),
+    "leakcheck": ("relay_training.leakcheck:command", "Training pictures that look like benchmark pictures."),
     "encode": ("relay_training.encodings:command", "Encode training views once, for `fit`."),
     "fit": ("relay_training.fit:command", "Train on cached encodings; resumes."),
     "bundle": ("relay_training.bundle:command", "Store a trained checkpoint among the bundled ones."),

@@ -7,7 +7,9 @@ A data set is a folder in one of two layouts:
                               <set>/labels/<id>.a0.png ...    the same, of several annotators
     <set>/images/<id>.jpg     <set>/masks/<id>.png            two values: one object; more: one object a value
 
-Files that are not in such a folder (COCO, LVIS) come in through `coco.read_coco`, which makes the same index.
+In place of the folder `images` there may be a file `images.txt` that names one; then the pictures with a
+label map are used, and label maps may lie in folders as the pictures do (`coco` makes such sets of COCO and
+LVIS).
 """
 
 from __future__ import annotations
@@ -176,25 +178,30 @@ def read_labels(path: Path, kind: str = "labels") -> npt.NDArray[np.int32]:
 
 
 def _kind(folder: Path) -> str | None:
-    if not (folder / "images").is_dir():
+    if not ((folder / "images").is_dir() or (folder / "images.txt").is_file()):
         return None
     return next((kind for kind in ("labels", "masks") if (folder / kind).is_dir()), None)
 
 
 def _set_entries(root: Path) -> list[Entry]:
     kind = _kind(root) or "labels"
-    maps: dict[str, list[Path]] = {}
-    for path in sorted((root / kind).iterdir()):
-        if not path.name.startswith("."):
-            maps.setdefault(_ANNOTATOR.sub("", path.stem), []).append(path)
-    entries = []
-    for image in sorted((root / "images").iterdir()):
-        if image.name.startswith("."):
-            continue
-        if image.stem not in maps:
-            raise UsageError(f"{image} has no label map in {root / kind}.", "Add one, or move the picture away.")
-        entries += [Entry(root.name, image, label, kind) for label in maps[image.stem]]
-    return entries
+    elsewhere = (root / "images.txt").is_file()
+    images = Path((root / "images.txt").read_text(encoding="utf-8").strip()) if elsewhere else root / "images"
+    pictures = {path.relative_to(images).with_suffix(""): path for path in _files(images)}
+    maps: dict[Path, list[Path]] = {}
+    for path in _files(root / kind):
+        name = path.relative_to(root / kind)
+        maps.setdefault(name.with_name(_ANNOTATOR.sub("", name.stem)), []).append(path)
+    odd = sorted(maps.keys() - pictures.keys() if elsewhere else pictures.keys() - maps.keys())
+    if odd:
+        what, where = ("picture", images) if elsewhere else ("label map", root / kind)
+        raise UsageError(f"{root.name}/{odd[0]} has no {what} in {where}.", "Add it, or take the other one away.")
+    used = sorted(maps.keys() & pictures.keys())
+    return [Entry(root.name, pictures[name], label, kind) for name in used for label in maps[name]]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _fingerprint(entries: list[Entry]) -> str:
