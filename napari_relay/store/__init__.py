@@ -3,6 +3,8 @@
 It must not know how a mask came about, nor anything of napari or torch. Read `project.py` first, then `schema.py`.
 """
 
+from napari_relay.store.backup import restore_backup
+from napari_relay.store.check import Damage
 from napari_relay.store.dirty import DirtyTile, Journal
 from napari_relay.store.open_pyramid import open_pyramid
 from napari_relay.store.project import Project
@@ -15,6 +17,7 @@ __all__ = [
     "Action",
     "Change",
     "ClassInfo",
+    "Damage",
     "DirtyTile",
     "Journal",
     "LabelPyramid",
@@ -23,4 +26,5 @@ __all__ = [
     "PyramidWriter",
     "StoredObject",
     "open_pyramid",
+    "restore_backup",
 ]

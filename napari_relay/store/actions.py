@@ -16,8 +16,16 @@ from typing import Any
 
 from napari_relay import __version__
 from napari_relay.geometry import Click
-from napari_relay.store.objects import mark_dirty
-from napari_relay.store.provenance import clicks_from_json, now, user_name, views_from_json
+from napari_relay.store.objects import get_all_tiles, insert_tiles, mark_dirty
+from napari_relay.store.provenance import (
+    clicks_from_json,
+    clicks_to_json,
+    now,
+    user_name,
+    views_from_json,
+    views_to_json,
+)
+from napari_relay.store.tiles import MaskTile
 from napari_relay.store.values import Action
 from napari_relay.views.values import ViewPair
 
@@ -41,13 +49,19 @@ def begin_action(
     summary: str,
     *,
     checkpoint: str | None = None,
-    clicks: str | None = None,
-    views: str | None = None,
-    details: dict[str, Any] | None = None,
+    clicks: Iterable[Click] = (),
+    views: ViewPair | None = None,
 ) -> int:
     """Add an action to the history and give up what could have been redone; returns its id."""
     db.execute("UPDATE actions SET state = 'abandoned' WHERE state = 'undone'")
-    return _insert(db, kind, "done", summary, None, checkpoint, clicks, views, details)
+    return _insert(
+        db, kind, "done", summary, checkpoint=checkpoint, clicks=clicks_to_json(clicks), views=views_to_json(views)
+    )
+
+
+def log_action(db: sqlite3.Connection, kind: str, summary: str) -> None:
+    """Record something that cannot be undone and does not touch what can be redone."""
+    _insert(db, kind, "log", summary)
 
 
 def record_change(
@@ -77,6 +91,40 @@ def apply(db: sqlite3.Connection, action: int, side: str, stamp: int) -> None:
                 WHERE action_id = :_action AND entity = :_entity AND "{side}" = :_text)""",
             {**patch, "_action": action, "_entity": entity, "_text": text},
         )
+
+
+def replace_tiles(db: sqlite3.Connection, action: int, object_id: int, new: Iterable[MaskTile]) -> None:
+    """Give an object other mask tiles; the action keeps those that differ."""
+    old = {(t.row, t.column): t.bits for t in get_all_tiles(db, object_id)}
+    fresh = {(t.row, t.column): t.bits for t in new}
+    absent = object()
+    for place in old.keys() | fresh.keys():
+        if old.get(place, absent) == fresh.get(place, absent):
+            continue
+        full, bits = (int(old[place] is None), old[place]) if place in old else (None, None)
+        db.execute("INSERT INTO replaced_tiles VALUES (?, ?, ?, ?, ?, ?)", (action, object_id, *place, full, bits))
+        db.execute('DELETE FROM tiles WHERE object_id = ? AND "row" = ? AND "column" = ?', (object_id, *place))
+        if place in fresh:
+            insert_tiles(db, object_id, [MaskTile(*place, fresh[place])])
+
+
+def swap_tiles(db: sqlite3.Connection, action: int) -> None:
+    """Exchange the tiles that an action keeps with those of its objects: undoes it, and done twice redoes it."""
+    rows = db.execute(
+        """SELECT k."full", k.bits, i."full", i.bits, k.object_id, k."row", k."column"
+        FROM replaced_tiles AS k LEFT JOIN tiles AS i USING (object_id, "row", "column") WHERE k.action_id = ?""",
+        (action,),
+    ).fetchall()
+    here = 'object_id = ? AND "row" = ? AND "column" = ?'
+    db.executemany(f"DELETE FROM tiles WHERE {here}", [row[4:] for row in rows])
+    db.executemany(
+        'INSERT INTO tiles ("full", bits, object_id, "row", "column") VALUES (?, ?, ?, ?, ?)',
+        [(*row[:2], *row[4:]) for row in rows if row[0] is not None],
+    )
+    db.executemany(
+        f'UPDATE replaced_tiles SET "full" = ?, bits = ? WHERE {here} AND action_id = ?',
+        [(*row[2:], action) for row in rows],
+    )
 
 
 def undo(db: sqlite3.Connection) -> Action | None:
@@ -129,9 +177,12 @@ def _step(db: sqlite3.Connection, old: str, new: str, side: str, kind: str, quer
     if target is None:
         return None
     summary = db.execute("SELECT summary FROM actions WHERE id = ?", (target,)).fetchone()[0]
-    stamp = _insert(db, kind, "log", f"{kind}: {summary}", target)
+    stamp = _insert(db, kind, "log", f"{kind}: {summary}", target=target)
     db.execute("UPDATE actions SET state = ? WHERE id = ? AND state = ?", (new, target, old))
-    apply(db, target, side, stamp)
+    if db.execute("SELECT EXISTS (SELECT 1 FROM replaced_tiles WHERE action_id = ?)", (target,)).fetchone()[0]:
+        mark_dirty(db, _visible_ids(db, target), stamp)  # the tiles that go
+        swap_tiles(db, target)
+    apply(db, target, side, stamp)  # marks the tiles that come
     return get_action(db, target)
 
 
@@ -148,21 +199,17 @@ def _insert(
     kind: str,
     state: str,
     summary: str,
+    *,
     target: int | None = None,
     checkpoint: str | None = None,
     clicks: str | None = None,
     views: str | None = None,
-    details: dict[str, Any] | None = None,
 ) -> int:
     cursor = db.execute(
-        """INSERT INTO actions
-        (kind, state, target_id, summary, created, author, program, checkpoint, clicks, views, details)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (
-            kind, state, target, summary, now(), user_name(), PROGRAM, checkpoint, clicks, views,
-            json.dumps(details) if details else None,
-        ),
-    )  # fmt: skip
+        """INSERT INTO actions (kind, state, target_id, summary, created, author, program, checkpoint, clicks, views)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (kind, state, target, summary, now(), user_name(), PROGRAM, checkpoint, clicks, views),
+    )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 

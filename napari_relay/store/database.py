@@ -75,6 +75,10 @@ class Database:
         with self.translated():
             self._writer = self._connect(write=not read_only)
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction on the writing connection."""
@@ -190,15 +194,24 @@ def translate(error: sqlite3.Error, path: Path) -> ProjectError | None:
         reason, fix = _DISK[code]
         return StorageError(f"Cannot use the project {path}: {reason} ({error}).", fix)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return ProjectDamagedError(
-            f"The project {path} is damaged or not a project file: {error}.",
-            "Restore it from its backup, or choose another project file (--project).",
-        )
+        return damaged(path, str(error))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ProjectLockedError(
             f"Another program keeps the project {path} locked.", "Close the program that has it open, then try again."
         )
     return None
+
+
+def damaged(path: Path, reason: str) -> ProjectDamagedError:
+    """The error for a file that is broken; names its backup where there is one."""
+    backup = backup_path(path)
+    fix = f"Its last backup is {backup}." if backup.exists() else "Choose another project file (--project)."
+    return ProjectDamagedError(f"The project {path} is damaged or not a project file: {reason}.", fix)
+
+
+def backup_path(project: Path) -> Path:
+    """Where the backup of a project lies."""
+    return project.with_name(project.name + ".backup")
 
 
 def is_network_path(path: Path) -> bool:

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from napari_relay.errors import UsageError
 from napari_relay.geometry import Box, Plane
 from napari_relay.store.schema import TILE
@@ -20,6 +22,17 @@ COLUMNS = """o.id, c.name, o.y0, o.x0, o.y1, o.x1, o.t, o.z, o.area, o.state, o.
     o.author, o.created, o.n_clicks, o.note, o.action_id"""
 
 ReadMask = Callable[[StoredObject, Box], Mask]
+
+
+def mask_columns(box: Box, mask: Mask) -> dict[str, Any]:
+    """The columns of an object that follow from its mask."""
+    return {"y0": box.y0, "x0": box.x0, "y1": box.y1, "x1": box.x1, "area": int(np.count_nonzero(mask))}
+
+
+def get_columns(db: sqlite3.Connection, object_id: int, names: Sequence[str]) -> dict[str, Any]:
+    """Some columns of an object, as they are."""
+    row = db.execute(f"SELECT {', '.join(names)} FROM objects WHERE id = ?", (object_id,)).fetchone()
+    return dict(zip(names, row, strict=True))
 
 
 def insert_object(db: sqlite3.Connection, values: dict[str, Any], tiles: Iterable[MaskTile]) -> int:
@@ -61,6 +74,12 @@ def get_tiles(db: sqlite3.Connection, object_id: int, box: Box) -> list[MaskTile
         WHERE object_id = ? AND "row" BETWEEN ? AND ? AND "column" BETWEEN ? AND ?""",
         (object_id, box.y0 // TILE, (box.y1 - 1) // TILE, box.x0 // TILE, (box.x1 - 1) // TILE),
     )
+    return [MaskTile(*row) for row in rows]
+
+
+def get_all_tiles(db: sqlite3.Connection, object_id: int) -> list[MaskTile]:
+    """Every tile of one object."""
+    rows = db.execute('SELECT "row", "column", bits FROM tiles WHERE object_id = ?', (object_id,))
     return [MaskTile(*row) for row in rows]
 
 

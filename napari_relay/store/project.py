@@ -5,28 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 from psygnal import EmitLoopError, Signal
 
 from napari_relay.errors import UsageError
 from napari_relay.geometry import Box, Click, Plane
 from napari_relay.store import actions, classes, objects, opening, tiles
-from napari_relay.store.database import Database
-from napari_relay.store.dirty import Journal
-from napari_relay.store.lock import ProjectLock
-from napari_relay.store.provenance import clicks_to_json, now, user_name, views_to_json
-from napari_relay.store.reader import ProjectReader
-from napari_relay.store.snapshot import Snapshot
+from napari_relay.store.projectfile import ProjectFile
+from napari_relay.store.provenance import now, user_name
 from napari_relay.store.values import Action, Change, ClassInfo, Mask, StoredObject
 from napari_relay.views.values import ViewPair
 
 logger = logging.getLogger(__name__)
 
 
-class Project(ProjectReader):
-    """One image's objects, classes and history: what `ProjectReader` can be asked, and all that changes something.
+class Project(ProjectFile):
+    """One image's objects, classes and history. What can be asked is in `ProjectReader`, the file in `ProjectFile`.
 
     Every change is one transaction: when the method returns, it is on the disk; when it raises, nothing has changed.
 
@@ -34,17 +29,9 @@ class Project(ProjectReader):
     ----------
     changed : Signal(Change)
         After each committed change, once a plane, in the thread that made it.
-    journal : Journal
-        Which tiles the label pyramid has not caught up with.
     """
 
     changed = Signal(Change)
-
-    def __init__(self, database: Database, lock: ProjectLock | None, info: dict[str, str]) -> None:
-        super().__init__(database, info)
-        self._file = database
-        self._lock = lock
-        self.journal = Journal(database)
 
     @classmethod
     def open(
@@ -157,17 +144,16 @@ class Project(ProjectReader):
         self._check_plane(plane)
         # Cut and compressed before the transaction, so that it is short.
         cut = list(tiles.split(box, mask))
+        values = {**objects.mask_columns(box, mask), "n_clicks": len(clicks), "score": score, "seconds": seconds}
         with self._database.write() as db:
             name = classes.checked_name(class_name) if class_name else classes.current_class(db)
             action = actions.begin_action(
-                db, "accept", f"accept {name}", checkpoint=checkpoint, clicks=clicks_to_json(clicks),
-                views=views_to_json(views),
-            )  # fmt: skip
+                db, "accept", f"accept {name}", checkpoint=checkpoint, clicks=clicks, views=views
+            )
             class_info = classes.find_class(db, name) or classes.add_class(db, action, name)
-            values: dict[str, Any] = {
-                "class_id": class_info.id, "t": plane.t, "z": plane.z, "y0": box.y0, "x0": box.x0, "y1": box.y1,
-                "x1": box.x1, "area": int(np.count_nonzero(mask)), "action_id": action, "n_clicks": len(clicks),
-                "score": score, "seconds": seconds, "checkpoint": checkpoint, "author": user_name(), "created": now(),
+            values |= {
+                "class_id": class_info.id, "t": plane.t, "z": plane.z, "action_id": action, "checkpoint": checkpoint,
+                "author": user_name(), "created": now(),
             }  # fmt: skip
             object_id = objects.insert_object(db, values, cut)
             actions.record_change(db, action, "object", [object_id], {"live": 0}, {"live": 1})
@@ -175,6 +161,48 @@ class Project(ProjectReader):
             accepted = objects.get_objects(db, [object_id], self._read_mask)[0]
         self._emit({plane: [(object_id, box)]}, "accept")
         return accepted
+
+    def revise(
+        self,
+        object_id: int,
+        box: Box,
+        mask: Mask,
+        *,
+        clicks: Sequence[Click] = (),
+        views: ViewPair | None = None,
+        score: float | None = None,
+        seconds: float | None = None,
+        checkpoint: str | None = None,
+        kind: str = "correct",
+    ) -> StoredObject:
+        """Give an object another mask; its id, class and history stay, and it comes to lie on top.
+
+        Parameters are those of `accept`; `kind` names the action. The history keeps the tiles that were replaced.
+
+        Raises
+        ------
+        EmptyProposalError, UsageError, StorageError
+            As `accept`; or there is no such object.
+        """
+        box, mask = tiles.checked_mask(box, mask, self.shape)
+        cut = list(tiles.split(box, mask))
+        new = {**objects.mask_columns(box, mask), "n_clicks": len(clicks), "score": score, "seconds": seconds}
+        with self._database.write() as db:
+            objects.require_live(db, [object_id])
+            action = actions.begin_action(
+                db, kind, f"{kind} object {object_id}", checkpoint=checkpoint, clicks=clicks, views=views
+            )
+            new |= {"action_id": action, "checkpoint": checkpoint}
+            places = objects.boxes_by_plane(db, [object_id])
+            old = objects.get_columns(db, object_id, list(new))
+            objects.mark_dirty(db, [object_id], action)  # the tiles that go
+            actions.replace_tiles(db, action, object_id, cut)
+            actions.record_change(db, action, "object", [object_id], old, new)
+            actions.apply(db, action, "after", action)  # marks the tiles that come
+            revised = objects.get_objects(db, [object_id], self._read_mask)[0]
+        ((plane, ((_, old_box),)),) = places.items()
+        self._emit({plane: [(object_id, old_box.hull(box))]}, kind)
+        return revised
 
     def delete(self, ids: int | Iterable[int]) -> Action:
         """Delete objects, as one action.
@@ -231,23 +259,6 @@ class Project(ProjectReader):
             places = objects.boxes_by_plane(db, actions.changed_objects(db, action.id))
         self._emit(places, kind)
         return action
-
-    # -- the file ----------------------------------------------------------------------------------------------
-
-    def set_value(self, key: str, value: str) -> None:
-        """Set an entry of the project's settings; not part of the history."""
-        with self._database.write() as db:
-            opening.set_value(db, key, value)
-
-    def close(self) -> None:
-        """Close the file and give the lock back; a second call does nothing."""
-        super().close()
-        if self._lock is not None:
-            self._lock.release()
-
-    def snapshot(self) -> ProjectReader:
-        """The project as it is now, for long reading; others may write meanwhile."""
-        return ProjectReader(Snapshot(self._file), self._info)
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -47,8 +47,7 @@ CREATE TABLE actions (
     program    TEXT NOT NULL DEFAULT '',
     checkpoint TEXT,
     clicks     TEXT,
-    views      TEXT,
-    details    TEXT
+    views      TEXT
 );
 CREATE INDEX actions_done ON actions(id) WHERE state = 'done';
 CREATE INDEX actions_undone ON actions(id) WHERE state = 'undone';

@@ -11,6 +11,7 @@ from psygnal import EmitLoopError, Signal, SignalInstance
 
 from napari_relay.errors import RelayError
 from napari_relay.store.chunks import DamagedChunkError
+from napari_relay.store.database import damaged
 from napari_relay.store.project import Project
 from napari_relay.store.pyramid import LabelPyramid
 from napari_relay.store.values import Change
@@ -46,6 +47,7 @@ class PyramidWriter:
         self._idle = False
         self._closing = False
         self._rebuild = False
+        self._checked = False
         self._error: RelayError | None = None
         self._thread = threading.Thread(target=self._run, name="label pyramid", daemon=True)
         self._thread.start()
@@ -106,6 +108,8 @@ class PyramidWriter:
                     self._catch_up()
                 except RelayError as error:
                     self._report(error)
+                if self._rest():
+                    self._keep_house()
             self._finish()
         finally:
             with self._condition:
@@ -115,13 +119,17 @@ class PyramidWriter:
     def _wait_for_work(self) -> bool:
         """Sleep until something is scheduled; False when the writer is being closed."""
         with self._condition:
-            if not self._work:
-                self._idle = True
-                self._condition.notify_all()
             self._condition.wait_for(lambda: self._work or self._closing)
             self._work = False
             self._error = None
             return not self._closing
+
+    def _rest(self) -> bool:
+        """Tell who waits that all is rendered, unless more was scheduled meanwhile."""
+        with self._condition:
+            self._idle = not self._work
+            self._condition.notify_all()
+            return self._idle and not self._closing
 
     def _catch_up(self) -> None:
         while not self._closing:
@@ -140,6 +148,17 @@ class PyramidWriter:
             for damage in self._pyramid.take_damage():
                 self._report(damage)
             self._emit(self.rendered, Change(tuple(changed), tiles[0].plane, (), "rendered"))
+
+    def _keep_house(self) -> None:
+        """What the project needs now and then from a thread that has time: a look at its pages, once, and backups."""
+        if not self._checked:
+            self._checked = True
+            for fault in self._project.quick_check()[:1]:
+                self._emit(self.failed, damaged(self._project.path, fault))
+        try:
+            self._project.backup_if_due()
+        except RelayError as error:
+            logger.warning("No backup was made: %s", error)
 
     def _finish(self) -> None:
         try:
