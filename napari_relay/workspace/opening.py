@@ -28,7 +28,7 @@ def open_workspace(
     project: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     *,
-    engine: Literal["inprocess", "worker"] = "inprocess",
+    engine: Literal["inprocess", "worker"] | Engine = "inprocess",
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
@@ -44,7 +44,9 @@ def open_workspace(
     project : the project file; None: `<file name>.relay` beside the image, made when there is none, and for an
         array a temporary one, deleted on close.
     checkpoint : a bundled checkpoint's name or a file; None: the default one.
-    engine : "inprocess" computes in a thread of this process, "worker" in a process of its own.
+    engine : "inprocess" computes in a thread of this process, "worker" in a process of its own. An Engine that runs
+        the service already may be shared by several images; it stays its owner's to close, and `checkpoint` and the
+        arguments below are not for it.
     device : auto, cpu, cuda or cuda:N.
     dtype : auto, float32, bfloat16 or float16.
     threads : torch's threads on the CPU; None leaves the choice to it.
@@ -60,9 +62,8 @@ def open_workspace(
         (StorageError).
     CheckpointError, UsageError
     """
-    if engine not in _ENGINES:
-        raise UsageError(f"There is no engine {engine!r}.", f"Use one of: {', '.join(_ENGINES)}.")
     weights = None if checkpoint is None else os.fspath(checkpoint)
+    _check_engine(engine, weights)
     if weights is not None and service == SERVICE:
         read_card(weights)
     with ExitStack() as parts:
@@ -83,10 +84,13 @@ def open_workspace(
         writer = parts.enter_context(PyramidWriter(opened, pyramid))
         opened.changed.connect(writer.schedule)
         parts.callback(opened.changed.disconnect, writer.schedule)
-        runner = _ENGINES[engine](
-            service, checkpoint=weights, device=device, dtype=dtype, threads=threads, cache_bytes=cache_bytes
-        )
-        parts.enter_context(runner)
+        if isinstance(engine, Engine):
+            runner = engine
+        else:
+            runner = _ENGINES[engine](
+                service, checkpoint=weights, device=device, dtype=dtype, threads=threads, cache_bytes=cache_bytes
+            )
+            parts.enter_context(runner)
         predicts = EnginePredicts(runner)
         parts.callback(predicts.close)
         return Workspace(image, opened, pyramid, writer, runner, predicts, temporary=temporary, closing=parts.pop_all())
@@ -100,6 +104,16 @@ def default_project(source: Source) -> Path | None:
 def pyramid_path(project: Path) -> Path:
     """The label pyramid's place beside the project: `<file name>.labels.ome.zarr`."""
     return project.with_name(project.name.removesuffix(PROJECT_SUFFIX) + PYRAMID_SUFFIX)
+
+
+def _check_engine(engine: str | Engine, checkpoint: str | None) -> None:
+    if isinstance(engine, Engine):
+        if checkpoint is not None:
+            raise UsageError(
+                "A shared engine has its checkpoint already.", "Give it to the engine, or call set_checkpoint."
+            )
+    elif engine not in _ENGINES:
+        raise UsageError(f"There is no engine {engine!r}.", f"Use one of: {', '.join(_ENGINES)}.")
 
 
 def _place(source: Source, project: str | os.PathLike[str] | None) -> Path | None:

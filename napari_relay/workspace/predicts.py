@@ -99,9 +99,8 @@ class EnginePredicts:
         self._engine.cancel("prefetch")
 
     def close(self) -> None:
-        """End the reading thread; waits for a read that is under way."""
-        with self._lock:
-            self._wished += 1
+        """Give up a prefetch and end the reading thread; waits for a read that is under way."""
+        self.cancel_prefetch()
         self._reader.shutdown(wait=True, cancel_futures=True)
 
     def _read_and_send(self, crops_source: CropsSource, key: str, number: int) -> None:

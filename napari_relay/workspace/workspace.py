@@ -26,7 +26,7 @@ class Workspace:
     source : the image.
     project : its accepted objects.
     pyramid, writer : the label pyramid, and the thread that renders it after each change of the project.
-    engine : runs the predictor.
+    engine : runs the predictor; perhaps shared with other workspaces.
     predicts : what sessions ask for masks.
     temporary : whether the project is deleted on close.
     """
@@ -79,7 +79,7 @@ class Workspace:
     def close(self) -> None:
         """Stop computing, render what is left of the label pyramid, close everything. A second call does nothing.
 
-        A temporary project is deleted; a Source that was handed to `open_workspace` stays open.
+        A temporary project is deleted; a Source or Engine that was handed to `open_workspace` stays open.
         """
         self._closing.close()
 

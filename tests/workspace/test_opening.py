@@ -16,6 +16,7 @@ import zarr
 from engine_checks import said, wait_until
 
 import napari_relay as nr
+from napari_relay.engine import InProcessEngine
 from napari_relay.errors import (
     CheckpointError,
     EngineClosedError,
@@ -149,6 +150,22 @@ def test_close_while_the_model_encodes(opened: Open, photo: Path, driver: Path, 
             ws.close()
 
             assert isinstance(click.exception(), EngineClosedError)
+
+
+def test_two_images_may_share_an_engine(photo: Path, driver: Path) -> None:
+    arguments = {"checkpoint": str(driver), "device": "cpu", "dtype": "auto", "threads": None, "cache_bytes": 0}
+    with InProcessEngine("workspace_services:make", **arguments) as engine:
+        with nr.open_workspace(photo, engine=engine) as first:
+            with nr.open_workspace(np.zeros((60, 80), np.uint8), engine=engine) as second:
+                assert not first.session().click(100, 150).empty
+                assert not second.session().click(30, 40).empty
+            assert not first.session().click(200, 150).empty
+        assert engine.call("info", lane="control") == {"checkpoint": "driver"}
+
+        with pytest.raises(UsageError, match="shared engine"):
+            nr.open_workspace(photo, checkpoint="step0", engine=engine)
+
+    assert (driver / "log").read_text().split().count("made") == 1
 
 
 # ---- what cannot be opened leaves nothing (the fixture looks) and says why
