@@ -190,7 +190,7 @@ class Source(ABC):
             raise DamagedImageError(
                 f"Cannot read level {level} of {self.where} at y={box.y0}..{box.y1}, x={box.x0}..{box.x1}: "
                 f"{reason(error)}.",
-                "Copy the file again.",
+                "Copy the file again, or convert it to a tiled TIFF or OME-Zarr.",
             ) from error
         left = [axis for axis in self._axes if axis not in "tz"]
         if "c" not in left:
@@ -327,6 +327,10 @@ def _channel_names(traits: Traits, channels: int) -> tuple[str, ...]:
 
 
 def reason(error: BaseException) -> str:
-    """A library's own words as part of a sentence."""
+    """A library's own words as part of a sentence; where it only stumbled, what that means."""
     text = " ".join(str(error).split()).rstrip(".")
-    return text[:200] if text else type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{f' ({text[:120]})' if text else ''}"
+    if not text or isinstance(error, (AttributeError, AssertionError, TypeError, LookupError)):
+        return f"its structure is damaged ({type(error).__name__}{f': {text[:80]}' if text else ''})"
+    return text[:200]

@@ -25,6 +25,7 @@ from napari_relay.sources.axes import CANONICAL, AxisPlan, PlannedArray, plan_ax
 from napari_relay.sources.base import READ_ERRORS, PixelArray, Source, Traits, reason
 from napari_relay.sources.fingerprint import file_fingerprint
 from napari_relay.sources.segments import PaletteArray, SegmentArray, SegmentCache
+from napari_relay.sources.tiff_complaints import Complaints
 from napari_relay.sources.tiff_traits import tiff_traits
 
 MAX_SEGMENT_BYTES = 4 << 30
@@ -56,7 +57,14 @@ def open_tiff(path: Path, scene: int | str | None = None, channel_names: Sequenc
     """Open one series (`scene`: its index or name) of a TIFF file."""
     tif: tifffile.TiffFile | None = None
     try:
-        tif = tifffile.TiffFile(path)
+        with Complaints() as complaints:
+            tif = tifffile.TiffFile(path)
+            found = len(tif.series)  # sorts the pages, and so finds what is wrong with them
+        if not found or complaints.of_missing_pages:
+            raise DamagedImageError(
+                f"{path} is cut off or damaged: {complaints.of_missing_pages or 'it holds no image'}.",
+                "Copy the file again.",
+            )
         return _open_series(tif, path, scene, channel_names)
     except (ImageError, UsageError):
         _close_quietly(tif)
@@ -77,8 +85,6 @@ def _close_quietly(tif: tifffile.TiffFile | None) -> None:
 def _open_series(
     tif: tifffile.TiffFile, path: Path, scene: int | str | None, channel_names: Sequence[str] | None
 ) -> TiffSource:
-    if not tif.series:
-        raise DamagedImageError(f"{path} holds no image.", "Copy it again.")
     index = _pick_scene(tif, path, scene)
     series = tif.series[index]
     levels = list(series.levels) if len(series.levels) > 1 else _join_plain_pyramid(tif, index)
