@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Generator
@@ -17,7 +16,7 @@ from napari_relay.session.paste import carried_logits, clicks_in_view
 from napari_relay.session.proposal import Proposal
 from napari_relay.session.protocols import Keeps, Predicts
 from napari_relay.session.refine import RefineProgress, refined_region
-from napari_relay.session.sight import Sight
+from napari_relay.session.sight import Sight, checked_click, inside
 from napari_relay.session.steps import Alternatives, Stack, Step, next_pair, opening_pair
 from napari_relay.sources import Source
 from napari_relay.views import (
@@ -70,8 +69,7 @@ class ClickSession:
     ) -> None:
         self.source = source
         self.plane = plane or Plane()
-        self._sight = Sight(source, self.plane, mix, stretch)
-        self._predicts = predicts
+        self._sight = Sight(source, self.plane, predicts, mix, stretch)
         self._keeps = keeps
         self._lock = threading.RLock()
         self._stack = Stack()
@@ -137,8 +135,7 @@ class ClickSession:
 
     def add_click(self, y: float, x: float, positive: bool = True, zoom: float | None = None) -> int:
         """Add a click without computing; returns the generation to compute. Errors as in `click`."""
-        click = Click(float(y), float(x), bool(positive))
-        self._check(click)
+        click = checked_click(self.source, y, x, positive)
         with self._lock:
             if not self._stack.clicks:
                 if not click.positive:
@@ -174,14 +171,14 @@ class ClickSession:
                 return base.proposal
             pair = self._pair_for(base, clicks)
         previous = carried_logits(base.proposal.field, base.region, pair.local) if base else None
-        found = self._predict(pair, clicks_in_view(pair.local, clicks), previous)
+        found = self._sight.predict(pair, clicks_in_view(pair.local, clicks), previous)
         self._check_generation(generation)
         if base is None:
             step = first_step(self.source.shape, clicks, pair, Alternatives(found.logits, found.scores))
         else:
             step = later_step(self.source.shape, clicks, pair, found, base)
         self._store(step, generation)
-        self._prefetch(step.planned)
+        self._encode_ahead(step.planned)
         return step.proposal
 
     def next_mask(self) -> Proposal | None:
@@ -198,7 +195,7 @@ class ClickSession:
         index = (proposal.index + 1) % proposal.count
         step = first_step(self.source.shape, step.clicks, proposal.views, step.alternatives, index)
         self._store(step, generation)
-        self._prefetch(step.planned)
+        self._encode_ahead(step.planned)
         return step.proposal
 
     def undo(self) -> object | None:
@@ -270,7 +267,7 @@ class ClickSession:
             views=proposal.views,
             score=proposal.score,
             seconds=seconds,
-            checkpoint=self._predicts.checkpoint,
+            checkpoint=self._sight.checkpoint,
         )
         self.reset()
         return kept
@@ -284,7 +281,7 @@ class ClickSession:
     def prefetch_at(self, y: float, x: float, zoom: float | None = None) -> None:
         """Have the view encoded that a positive click at (y, x) would look at; nothing outside the image."""
         click = Click(float(y), float(x))
-        if not self._holds(click):
+        if not inside(self.source, click):
             return
         with self._lock:
             base, clicks = self._stack.shown(), self._stack.clicks
@@ -292,7 +289,7 @@ class ClickSession:
                 pair = self._pair_for(base, (*clicks, click))
             else:
                 pair = view_pair(self.source.shape, first_view(self.source.shape, (click.y, click.x), zoom))
-        self._prefetch(pair)
+        self._encode_ahead(pair)
 
     def refine(self) -> Generator[RefineProgress, None, Proposal | None]:
         """Predict the border of a coarse proposal again at native resolution, tile by tile.
@@ -312,7 +309,7 @@ class ClickSession:
 
         def predict(view: View, clicks: list[ViewClick], previous: Float32) -> Prediction:
             self._check_generation(generation)
-            return self._predict(view_pair(self.source.shape, view), clicks, previous)
+            return self._sight.predict(view_pair(self.source.shape, view), clicks, previous)
 
         proposal = step.proposal
         coarse_scale = proposal.views.local.scale
@@ -323,21 +320,6 @@ class ClickSession:
         return proposal
 
     # Inside --------------------------------------------------------------------------------------------------
-
-    def _holds(self, click: Click) -> bool:
-        height, width = self.source.shape
-        return -0.5 <= click.y < height - 0.5 and -0.5 <= click.x < width - 0.5
-
-    def _check(self, click: Click) -> None:
-        if not (math.isfinite(click.y) and math.isfinite(click.x)):
-            raise ClickError(f"A click at y={click.y}, x={click.x} is no place.", "Give finite coordinates.")
-        if not self._holds(click):
-            height, width = self.source.shape
-            raise ClickError(
-                f"The click at y={click.y:.1f}, x={click.x:.1f} lies outside {self.source.name}, which has "
-                f"{height} x {width} pixels.",
-                "Click inside the image.",
-            )
 
     def _check_generation(self, generation: int) -> None:
         if generation != self.generation:
@@ -357,12 +339,9 @@ class ClickSession:
         assert self._first is not None
         return opening_pair(self.source.shape, self._first, clicks)
 
-    def _predict(self, pair: ViewPair, clicks: list[ViewClick], previous: Float32 | None) -> Prediction:
-        return self._predicts.predict(self._sight.reader(pair), self._sight.key(pair), clicks, previous)
-
-    def _prefetch(self, pair: ViewPair) -> None:
+    def _encode_ahead(self, pair: ViewPair) -> None:
         if pair != self.views:
-            self._predicts.prefetch(self._sight.reader(pair), self._sight.key(pair))
+            self._sight.prefetch(pair)
 
     def _store(self, step: Step, generation: int) -> None:
         with self._lock:

@@ -91,8 +91,9 @@ def session_on():
     """Makes a session on an image in 0..1; `session.fake` is its segmenter and `session.shelf` its keeper."""
 
     def make(image, stretch=UNIT, **kwargs):
-        session = ClickSession(open_image(image), FloodFill(), Shelf(), stretch=stretch, **kwargs)
-        session.fake, session.shelf = session._predicts, session._keeps
+        fake, shelf = FloodFill(), Shelf()
+        session = ClickSession(open_image(image), fake, shelf, stretch=stretch, **kwargs)
+        session.fake, session.shelf = fake, shelf
         return session
 
     return make

@@ -28,7 +28,7 @@ def star(shape, cy, cx, radius):
     return np.clip(edge - np.hypot(y - cy, x - cx) + 0.5, 0, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize(("side", "last_stage"), [(1500, 31), (2400, 51)])
+@pytest.mark.parametrize(("side", "last_stage"), [(1500, 31), pytest.param(2400, 51, marks=pytest.mark.slow)])
 def test_refined_border_is_exact_at_native_resolution(session_on, iou, side, last_stage):
     image = star((side, side + 100), side // 2, side // 2, side // 3)
     session = session_on(image)

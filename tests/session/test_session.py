@@ -43,7 +43,7 @@ def same(a, b):
     st.integers(201, 900),
     st.floats(0, 1),
     st.floats(0, 1),
-    st.floats(4, 250),
+    st.floats(6, 250),
     st.one_of(st.none(), st.floats(0.2, 4)),
 )
 def test_discs_of_any_size_and_place_are_found_at_any_zoom(session_on, discs, iou, height, width, fy, fx, radius, zoom):
