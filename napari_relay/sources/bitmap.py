@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import BmpImagePlugin, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from napari_relay.errors import DamagedImageError, UnsupportedImageError
 from napari_relay.sources.base import READ_ERRORS, Source, Traits, reason
@@ -129,14 +129,22 @@ def orient(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 def _read_header(path: Path, kind: str) -> Header:
     with _PILLOW[kind](path) as image:
         width, height = image.size
-        orientation = int(image.getexif().get(EXIF_ORIENTATION, 1))
-        header = Header(height, width, 1, np.dtype(np.uint8), orientation if 1 <= orientation <= 8 else 1, image.mode)
+        header = Header(height, width, 1, np.dtype(np.uint8), _orientation(image), image.mode)
         if kind == "png":
             depth, colour = _png_depth_and_colour(path)
             samples = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}[colour]
             samples += 1 if "transparency" in image.info and colour == 3 else 0
             return replace(header, samples=samples, dtype=np.dtype(np.uint16 if depth == 16 else np.uint8))
         return replace(header, samples=len(_plain_mode(image.mode)))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """EXIF orientation 1..8, from what stands before the pixels: `getexif` of a PNG would decode it all."""
+    exif = Image.Exif()
+    if isinstance(image.info.get("exif"), bytes):
+        exif.load(image.info["exif"])
+    orientation = exif.get(EXIF_ORIENTATION, 1)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _png_depth_and_colour(path: Path) -> tuple[int, int]:
