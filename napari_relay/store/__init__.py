@@ -3,15 +3,29 @@
 It must not know how a mask came about, nor anything of napari or torch. Read `project.py` first, then `schema.py`.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from napari_relay.store.backup import restore_backup
 from napari_relay.store.check import Damage
 from napari_relay.store.dirty import DirtyTile, Journal
-from napari_relay.store.open_pyramid import open_pyramid
 from napari_relay.store.project import Project
-from napari_relay.store.pyramid import LabelPyramid
 from napari_relay.store.reader import ProjectReader
 from napari_relay.store.values import Action, Change, ClassInfo, StoredObject
-from napari_relay.store.writer import PyramidWriter
+
+if TYPE_CHECKING:
+    from napari_relay.store.pyramid_opening import open_pyramid
+    from napari_relay.store.pyramid import LabelPyramid
+    from napari_relay.store.writer import PyramidWriter
+
+# zarr takes longer to import than everything else here; a project alone does not need it.
+_LAZY = {
+    "LabelPyramid": "napari_relay.store.pyramid",
+    "PyramidWriter": "napari_relay.store.writer",
+    "open_pyramid": "napari_relay.store.pyramid_opening",
+}
 
 __all__ = [
     "Action",
@@ -28,3 +42,11 @@ __all__ = [
     "open_pyramid",
     "restore_backup",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

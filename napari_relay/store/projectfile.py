@@ -55,7 +55,7 @@ class ProjectFile(ProjectReader):
             self.backup()
 
     def quick_check(self) -> list[str]:
-        """What SQLite finds wrong with the file; empty when all is well. It reads the whole file: not for the window."""
+        """What SQLite finds wrong with the file; empty when all is well. Reads the whole file: not for the window."""
         return quick_check(self._database)
 
     def repair(self) -> Generator[int, None, list[Damage]]:

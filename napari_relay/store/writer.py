@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
 from psygnal import EmitLoopError, Signal, SignalInstance
 
-from napari_relay.errors import RelayError
+from napari_relay.errors import ProjectDamagedError, RelayError
 from napari_relay.store.chunks import DamagedChunkError
 from napari_relay.store.database import damaged
 from napari_relay.store.project import Project
@@ -33,19 +34,23 @@ class PyramidWriter:
     rendered : Signal(Change)
         After each batch, from the writer's thread: the level-0 boxes that look different now.
     failed : Signal(RelayError)
-        The rendering stopped, from the writer's thread.
+        The rendering stopped, or the project is damaged; from the writer's thread.
+    damage : list of ProjectDamagedError
+        Masks that could not be read, and what a look at the project's pages found, since the writer began.
     """
 
     rendered = Signal(Change)
     failed = Signal(RelayError)
 
     def __init__(self, project: Project, pyramid: LabelPyramid) -> None:
+        self.damage: list[ProjectDamagedError] = []
         self._project = project
         self._pyramid = pyramid
         self._condition = threading.Condition()
         self._work = True  # what an earlier run left is work
         self._idle = False
         self._closing = False
+        self._ended = False
         self._rebuild = False
         self._checked = False
         self._error: RelayError | None = None
@@ -70,10 +75,10 @@ class PyramidWriter:
         """
         self.schedule()
         with self._condition:
-            self._condition.wait_for(lambda: self._idle or not self._thread.is_alive(), timeout)
+            self._condition.wait_for(lambda: self._idle or self._ended, timeout)
             if self._error is not None:
                 raise self._error
-            if not self._thread.is_alive() and not self._closing:
+            if self._ended and not self._closing:
                 raise RelayError("The writer of the label pyramid stopped by a fault.", "Open the project again.")
             return self._idle
 
@@ -102,6 +107,7 @@ class PyramidWriter:
         self.close()
 
     def _run(self) -> None:
+        ended_well = False
         try:
             while self._wait_for_work():
                 try:
@@ -111,9 +117,11 @@ class PyramidWriter:
                 if self._rest():
                     self._keep_house()
             self._finish()
+            ended_well = True
         finally:
             with self._condition:
-                self._idle = True
+                self._idle = ended_well
+                self._ended = True
                 self._condition.notify_all()
 
     def _wait_for_work(self) -> bool:
@@ -145,16 +153,14 @@ class PyramidWriter:
                 logger.warning("%s It is rendered anew.", error)
                 self._rebuild = True
                 continue
-            for damage in self._pyramid.take_damage():
-                self._report(damage)
+            self._tell_damage(self._pyramid.take_damage())
             self._emit(self.rendered, Change(tuple(changed), tiles[0].plane, (), "rendered"))
 
     def _keep_house(self) -> None:
         """What the project needs now and then from a thread that has time: a look at its pages, once, and backups."""
         if not self._checked:
             self._checked = True
-            for fault in self._project.quick_check()[:1]:
-                self._emit(self.failed, damaged(self._project.path, fault))
+            self._tell_damage([damaged(self._project.path, fault) for fault in self._project.quick_check()[:1]])
         try:
             self._project.backup_if_due()
         except RelayError as error:
@@ -171,6 +177,13 @@ class PyramidWriter:
         with self._condition:
             self._error = error
         self._emit(self.failed, error)
+
+    def _tell_damage(self, found: Sequence[ProjectDamagedError]) -> None:
+        """The project itself is damaged: that does not stop the rendering, and trying again would not help."""
+        for error in found:
+            logger.error("%s", error)
+            self.damage.append(error)
+            self._emit(self.failed, error)
 
     def _emit(self, signal: SignalInstance, value: Change | RelayError) -> None:
         try:

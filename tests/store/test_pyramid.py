@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from ome_zarr_models.v05 import ImageLabel
 
 from napari_relay.errors import StorageError, UsageError
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import LabelPyramid, Project, PyramidWriter, open_pyramid
+from napari_relay.store import LabelPyramid, Project, open_pyramid
 from napari_relay.store.chunks import ChunkStore
 from napari_relay.store.majority import Blocks
 
