@@ -100,4 +100,5 @@ def failure_of(error: Exception, doing: str) -> Failure:
     else:
         what, fix = f"Something failed while {doing}: {text}.", "The log holds the details."
     wrapped = EngineError(what, fix)
+    wrapped.__cause__ = error  # for who debugs in this process; it does not cross to another
     return Failure(wrapped, "".join(traceback.format_exception(error)))

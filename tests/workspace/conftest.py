@@ -48,7 +48,7 @@ def _no_leaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     assert children() - processes == set()
     assert shared_memory() - memory == set()
     assert open_files() <= files
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("napari-relay-*")) == []
     assert list(tmp_path.rglob("*.lock")) == []
 
 
