@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_relay.errors import UsageError
-from napari_relay.geometry import Box
+from napari_relay.geometry import Box, Plane
+from napari_relay.sources import open_image
 from napari_relay.views import policy
+from napari_relay.views.crops import DEVIATION, MEAN, read_view
+from napari_relay.views.mix import default_mix
+from napari_relay.views.stretch import measure_stretch
 from napari_relay.views.values import View
 from relay_training.augment import LookLaw, apply_look, draw_look
 from relay_training.data import (
@@ -177,9 +181,27 @@ def test_a_view_over_the_border_shows_the_mean_colour_there_whatever_the_look():
     look = draw_look(np.random.default_rng(0), "microscopy", LookLaw(invert_p=1, jpeg_p=0, noise_p=0, blur_p=0))
     image = view_image(pixels, View(Box(0, 0, 100, 100)), look)
 
-    assert (image[-180:] == MEAN_COLOUR).all()
-    assert (image[:268] == image[0, 0]).all()
+    assert (image[269:] == MEAN_COLOUR).all()  # 60 px are 268.8 view pixels
+    assert (image[:269] == image[0, 0]).all()
     assert (image[0, 0] != (200, 0, 0)).any()
+
+
+@pytest.mark.parametrize(
+    "box", [Box(0, 0, 301, 301), Box(40, 30, 140, 130), Box(100, 180, 340, 420), Box(0, 0, 57, 57)]
+)
+def test_training_sees_what_the_product_shows(box):
+    noise = np.random.default_rng(0).integers(0, 256, (25, 38, 3), dtype=np.uint8)
+    array = np.asarray(Image.fromarray(noise).resize((301, 200), Image.Resampling.BICUBIC))
+    with open_image(array) as source:
+        shown = read_view(source, View(box), Plane(), default_mix(source), measure_stretch(source))
+    expected = (shown.transpose(1, 2, 0) * DEVIATION + MEAN) * 255
+
+    error = np.abs(view_image(Image.fromarray(array), View(box)) - expected)
+
+    inside = (shown != 0).any(0)
+    assert error[~inside].max(initial=0) <= 0.5  # the mean colour is rounded
+    assert error[inside].mean() < 0.02
+    assert error[inside].max() < 6  # at the border, where a pixel is cut
 
 
 def test_image_and_labels_of_a_view_lie_on_each_other(sets):
@@ -276,6 +298,19 @@ def test_cut_views_lie_inside_a_large_object(tmp_path):
     views = [sampler.view(n) for n in range(10)]
     assert all((v.labels == 1).mean() > 0.7 for v in views if v.pair.local.box.height < 330)
     assert any(v.pair.local.box.height < 330 for v in views)
+
+
+def test_random_views_have_the_asked_scale_and_hold_the_middle_of_an_object(tmp_path):
+    labels = np.zeros((900, 700), np.uint8)
+    labels[500:540, 300:380] = 1
+    save(tmp_path / "s", "x", labels)
+    law = ViewLaw(whole_p=0, random_p=1, random_low=0.8, random_high=2.0)
+    sampler = ViewSampler(load_index(tmp_path), seed=0, law=law, look=PLAIN)
+    views = [sampler.view(n) for n in range(12)]
+
+    assert all(1 / 2 <= v.pair.local.scale <= 1 / 0.79 for v in views)
+    assert all(1 in v.ids for v in views)
+    assert len({v.pair.local.box for v in views}) > 10
 
 
 def test_the_wider_view_is_the_product_s_and_shows_the_same_place(sets):
@@ -392,6 +427,12 @@ def test_the_shipped_configuration_reads_and_balances_its_sets():
     assert config.sets["bsds"].merge == "neighbours"
     photos = sum(rule.weight for rule in config.sets.values() if rule.domain == "photo")
     assert 0.3 < photos / sum(rule.weight for rule in config.sets.values()) < 0.7
+
+
+def test_the_published_setting_reads():
+    config = read_data_config(Path(__file__).parents[2] / "training" / "configs" / "coco_lvis.toml")
+    assert config.views.random_p == 1
+    assert config.sets["lvis"].min_area_px == 1000
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ class ViewLaw:
 
     whole_p : the whole picture.
     low, high : the object's longest side as a share of the view, log-uniform.
+    random_p, random_low, random_high : instead, a window at this many view pixels a picture pixel, anywhere
+    over the
+        middle of the object (random resizing and cropping as RITM).
     cut_p, cut : the view is smaller than the object (share up to `cut`) and holds a part of it.
     global_p : the wider view is read where there is one.
     flip_p : mirrored, and off photographs also turned by 90 degrees and upside down.
@@ -45,6 +48,9 @@ class ViewLaw:
     whole_p: float = 0.5
     low: float = 0.2
     high: float = 0.9
+    random_p: float = 0.0
+    random_low: float = 0.75
+    random_high: float = 1.4
     cut_p: float = 0.1
     cut: float = 2.0
     global_p: float = 1.0
@@ -168,18 +174,24 @@ class ViewSampler:
         """A view round the object at a drawn scale and offset, inside the picture as the product's views
         are.
         """
-        law, u = self.law, rng.random(4)
-        low, high = (law.high, law.cut) if u[0] < law.cut_p else (law.low, law.high)
-        share = low * (high / low) ** u[1]
-        side = 4 * math.ceil(max(LEAST_SIDE, max(box.shape) / share) / 4)
+        law, u = self.law, rng.random(6)
+        anywhere = u[0] < law.random_p
+        if anywhere:
+            share, longest = law.random_low + (law.random_high - law.random_low) * u[2], VIEW_SIDE
+        else:
+            low, high = (law.high, law.cut) if u[1] < law.cut_p else (law.low, law.high)
+            share, longest = low * (high / low) ** u[2], max(box.shape)
+        side = 4 * math.ceil(max(LEAST_SIDE, longest / share) / 4)
         if side * 2**0.25 >= max(shape):
             return policy.whole_view(shape)
         corner = []
-        for start, extent, limit, where in zip((box.y0, box.x0), box.shape, shape, u[2:], strict=True):
-            # All of the object is inside, or (cut) all of the view lies on it.
+        for start, extent, limit, where in zip((box.y0, box.x0), box.shape, shape, u[3:5], strict=True):
+            if anywhere:
+                start, extent = start + extent // 2, 0
+            # All of the object (or its middle) is inside, or (cut) all of the view lies on it.
             first = math.floor(start - where * (side - extent))
             # The product's grid lets a view hang over the far border by up to a quarter of its side.
-            corner.append(min(max(first, 0), max(0, limit - side + int(side // 4 * rng.random()))))
+            corner.append(min(max(first, 0), max(0, limit - side + int(side // 4 * u[5]))))
         y0, x0 = corner
         return View(Box(y0, x0, y0 + side, x0 + side))
 
@@ -194,11 +206,11 @@ def view_image(
     reads crops. `local_side` tells that this is the wider view of a local one with that side: it looks the
     same, only coarser.
     """
-    box, step = view.box, view.scale
+    box, step, side = view.box, view.scale, view.side
     spans = []
     for start, limit in ((box.x0, pixels.width), (box.y0, pixels.height)):
         first = max(0, math.ceil(-start / step - 1e-9))
-        spans.append((first, max(first + 1, min(view.side, math.floor((limit - start) / step + 1e-9)))))
+        spans.append((first, max(first + 1, min(side, math.floor((limit - start) / step + 1e-9)))))
     (left, right), (top, bottom) = spans
     window = (
         box.x0 + left * step,
@@ -210,11 +222,27 @@ def view_image(
     if look is not None:
         wide = local_side is not None
         part = apply_look(replace(look, jpeg=None) if wide else look, part, box.height / (local_side or box.height))
-    if part.size == (view.side, view.side):
+    if part.size == (side, side):
         return np.asarray(part)
-    canvas = Image.new("RGB", (view.side, view.side), MEAN_COLOUR)
-    canvas.paste(part, (left, top))
-    return np.asarray(canvas)
+    # A pixel that the border cuts behind its centre belongs to the picture: it looks like its neighbour.
+    known = np.asarray(part)
+    known = np.pad(
+        known, [_cut_pixels(box.y0, pixels.height, view), _cut_pixels(box.x0, pixels.width, view), (0, 0)], "edge"
+    )
+    canvas = np.empty((side, side, 3), np.uint8)
+    canvas[:] = MEAN_COLOUR
+    top -= _cut_pixels(box.y0, pixels.height, view)[0]
+    left -= _cut_pixels(box.x0, pixels.width, view)[0]
+    canvas[top : top + known.shape[0], left : left + known.shape[1]] = known
+    return canvas
+
+
+def _cut_pixels(start: int, limit: int, view: View) -> tuple[int, int]:
+    """How many pixels (0 or 1) before and after the whole ones have their centre in the picture."""
+    first, last = -start / view.scale, (limit - start) / view.scale
+    before = first > 0 and math.ceil(first - 1e-9) - 0.5 >= first
+    after = last < view.side and math.floor(last + 1e-9) + 0.5 < last
+    return int(before), int(after)
 
 
 def turned_shape(shape: tuple[int, int], turn: int) -> tuple[int, int]:

@@ -130,6 +130,7 @@ def command(
     out: Annotated[Path, typer.Argument(help="Folder of the encodings.")],
     views: Annotated[int, typer.Option(help="Views to make; about 3.9 MB of disk each.")] = 3200,
     checkpoint: Annotated[str, typer.Option(help="Whose encoder (name or file).")] = "step0",
+    config: Annotated[Path | None, typer.Option(help="Which sets and views, TOML (configs/data.toml).")] = None,
     seed: Annotated[int, typer.Option(help="Views are a function of the seed and their number.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of torch; 0 = its own choice.")] = 0,
 ) -> None:
@@ -138,14 +139,15 @@ def command(
     Example: python -m relay_training encode train runs/cache --views 3200
     """
     from napari_relay.predictor.device import choose
-    from relay_training.data import ViewSampler
-    from relay_training.index import build_index
+    from relay_training.data_config import DataConfig, read_data_config
+    from relay_training.index import load_index
 
     if threads:
         torch.set_num_threads(threads)
     compute = choose("cpu", "auto")
     model, _ = load_checkpoint(checkpoint)
-    sampler = ViewSampler(build_index(data), seed=seed)
+    rules = DataConfig() if config is None else read_data_config(config)
+    sampler = rules.sampler(load_index(data, out / "index.npz"), seed)
     shards = math.ceil(views / SHARD)
     with Progress() as bar:
         task = bar.add_task("encoding views", total=shards * SHARD)

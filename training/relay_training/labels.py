@@ -63,13 +63,14 @@ def _row_modes(rows: Labels) -> Labels:
     return modes
 
 
-def _nearest(labels: Labels, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> Labels:
+def _nearest(labels: Labels, y: npt.NDArray[np.floating], x: npt.NDArray[np.floating]) -> Labels:
     rows = np.clip(np.floor(y + 0.5).astype(np.intp), 0, labels.shape[0] - 1)
     columns = np.clip(np.floor(x + 0.5).astype(np.intp), 0, labels.shape[1] - 1)
-    return labels[rows][:, columns]
+    found: Labels = labels[rows][:, columns]
+    return found
 
 
-def _bilinear_vote(labels: Labels, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> Labels:
+def _bilinear_vote(labels: Labels, y: npt.NDArray[np.floating], x: npt.NDArray[np.floating]) -> Labels:
     above, left = np.floor(y), np.floor(x)
     fy, fx = (y - above).astype(np.float32), (x - left).astype(np.float32)
     height, width = labels.shape
@@ -77,7 +78,7 @@ def _bilinear_vote(labels: Labels, y: npt.NDArray[np.float64], x: npt.NDArray[np
     columns = [np.clip(left.astype(np.intp) + d, 0, width - 1) for d in (0, 1)]
     upper, lower = labels[rows[0]], labels[rows[1]]
     corners = [upper[:, columns[0]], upper[:, columns[1]], lower[:, columns[0]], lower[:, columns[1]]]
-    out = corners[0]
+    out: Labels = corners[0]
     mixed = (corners[1] != out) | (corners[2] != out) | (corners[3] != out)
     at, to = np.nonzero(mixed)
     if at.size:

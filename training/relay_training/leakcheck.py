@@ -118,7 +118,7 @@ def suspicious_pairs(
         for flip, prints in ((False, of_train), (True, mirrored(of_train))):
             distance = (prints.bits.shape[1] - prints.bits @ of_bench.bits.T) / 2
             correlation = prints.thumbs @ of_bench.thumbs.T
-            content = prints.thumbs.any(1)[:, None] & of_bench.thumbs.any(1)[None]
+            content = np.outer(prints.thumbs.any(axis=1), of_bench.thumbs.any(axis=1))
             alike = ((distance <= max_distance) & content) | (correlation >= min_correlation)
             for i, j in np.argwhere(alike).tolist():
                 pairs.append(

@@ -10,6 +10,7 @@ Token losses are in `token_losses`, those between the two views in `relay_losses
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ MaskLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(logits, target, weight) -> loss per sample, [B] or [B, M]."""
 
 
-class Chosen(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
     """Loss per sample [B] and the mask that it was taken from [B] (int64)."""
 
     loss: Tensor

@@ -49,7 +49,7 @@ def previous_masks(logits: Tensor, rngs: Generators, law: PreviousLaw | None = N
     law = law or PreviousLaw()
     draws = np.stack([rng.random(2) for rng in rngs])
     damaged = logits.detach().clone()
-    for row in np.flatnonzero(draws[:, 1] < law.corrupt_p):
+    for row in np.flatnonzero(draws[:, 1] < law.corrupt_p).tolist():
         mask = damaged[row].reshape(damaged.shape[-2:])
         damaged[row] = corrupt(mask, rngs[row], law.reach_px * mask.shape[-1] / VIEW_SIDE).reshape(damaged[row].shape)
     return damaged, torch.from_numpy(draws[:, 0] >= law.drop_p).to(logits.device)
