@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from napari_relay.errors import UnsupportedImageError, UsageError
-from napari_relay.geometry import Box
 from napari_relay.sources.base import PixelArray, Source, Traits
 from napari_relay.sources.fingerprint import sample_boxes, source_fingerprint
 
@@ -21,15 +20,9 @@ class ArraySource(Source):
     """A numpy, dask or zarr array, or a pyramid of them."""
 
     def _make_fingerprint(self) -> str:
-        array = self._arrays[0]
-        whole = Box(0, 0, *self.shape)
-        if isinstance(array, np.ndarray) and array.nbytes <= 4 << 20:
-            boxes = [whole]
-        elif isinstance(array, np.ndarray):
-            boxes = sample_boxes(self.shape, per_side=8)
-        else:  # a chunk of a dask graph may be costly: nine are enough
-            boxes = sample_boxes(self.shape, per_side=3)
-        return source_fingerprint(self, boxes, self._axes)
+        # a chunk of a dask graph may be costly: nine are enough
+        per_side = 8 if isinstance(self._arrays[0], np.ndarray) else 3
+        return source_fingerprint(self, sample_boxes(self.shape, per_side), self._axes)
 
 
 def open_array(

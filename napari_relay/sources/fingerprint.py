@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WHOLE_BYTES = 16 << 20
 """Files up to this size are hashed whole (about 20 ms)."""
+WHOLE_PLANE_BYTES = 4 << 20
 END_BYTES = 256 << 10
 SAMPLES = 256
 SAMPLE_BYTES = 4 << 10
@@ -64,16 +65,22 @@ def _samples(size: int) -> Iterable[tuple[int, int]]:
 def source_fingerprint(source: Source, boxes: Iterable[Box], *parts: str) -> str:
     """Fingerprint from pixels: sizes, dtype, and `boxes` of level 0 in the first, middle and last plane.
 
-    `parts` is what else belongs to the image's identity, such as metadata.
+    A small plane is taken whole, and so is the coarsest level when it is small, because an edit that was carried
+    through the pyramid shows there. `parts` is what else belongs to the image's identity, such as metadata.
     """
     digest = new_hash()
     sizes = (source.sizes_t, source.sizes_z, *source.shape, source.channels)
     digest.update(repr((sizes, str(source.dtype))).encode())
+    pixel_bytes = source.channels * source.dtype.itemsize
+    wanted = [(0, box) for box in boxes]
+    for level in {source.levels[0], source.levels[-1]}:
+        if level.shape[0] * level.shape[1] * pixel_bytes <= WHOLE_PLANE_BYTES:
+            wanted = [(at, box) for at, box in wanted if at != level.index]
+            wanted.append((level.index, Box(0, 0, *level.shape)))
     last = Plane(source.sizes_t - 1, source.sizes_z - 1)
-    planes = {Plane(): None, Plane(last.t // 2, last.z // 2): None, last: None}
-    for plane in planes:
-        for box in boxes:
-            digest.update(source.read(box, 0, plane).tobytes())
+    for plane in dict.fromkeys([Plane(), Plane(last.t // 2, last.z // 2), last]):
+        for index, box in sorted(wanted, key=lambda item: item[0]):
+            digest.update(source.read(box, index, plane).tobytes())
     return finish(digest, parts)
 
 

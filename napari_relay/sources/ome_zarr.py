@@ -56,9 +56,8 @@ class ZarrSource(Source):
         super().__init__(traits, arrays, CANONICAL, scales)
 
     def _make_fingerprint(self) -> str:
-        first = self._nodes[0]
-        chunk_bytes = math.prod(first.chunks) * self.dtype.itemsize
-        per_side = max(1, min(8, math.isqrt(SAMPLED_BYTES // max(1, chunk_bytes))))
+        chunk_bytes = math.prod(self._nodes[0].chunks) * self.dtype.itemsize
+        per_side = max(1, min(4, math.isqrt(SAMPLED_BYTES // max(1, chunk_bytes))))
         metadata = [json.dumps(node.metadata.to_dict(), sort_keys=True, default=str) for node in self._nodes]
         return source_fingerprint(self, sample_boxes(self.shape, per_side), *metadata)
 
