@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from napari_relay.errors import StorageError
-
 if TYPE_CHECKING:
-    from napari_relay.sources import Progress
+    from napari_relay.sources import Progress as Step
 
 out = Console()
 err = Console(stderr=True)
@@ -40,7 +37,7 @@ def with_progress(items: Iterable[T], description: str, total: int | None = None
         yield from bar.track(items, total=total, description=description)
 
 
-def drive(steps: Generator[Progress, None, T], description: str) -> T:
+def drive(steps: Generator[Step, None, T], description: str) -> T:
     """Run a generator of progress values under a progress bar; its return value."""
     with progress_bar() as bar:
         task = bar.add_task(description, total=None)
@@ -57,21 +54,3 @@ def print_json(data: Any) -> None:
     """Print `data` as JSON and nothing else, so that another program can read it."""
     json.dump(data, sys.stdout, indent=2, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises
-    ------
-    StorageError
-        The disk is full or the folder cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"Cannot write {path}: {error.strerror}.", "Choose another place.") from error

@@ -61,23 +61,23 @@ def demo(
       napari-relay demo
       napari-relay demo --out /tmp/coins && napari-relay /tmp/coins/coins.png
     """
-    from napari_relay.cli.outputs import write_overlay
+    from napari_relay.cli.outputs import load_model, write_overlay
     from napari_relay.workspace import open_workspace
     from relay_training.bench_data import read_label_map
 
     image = _copy_image(folder)
     labels = read_label_map(sample_path(LABELS)).values
     start = time.perf_counter()
-    with err.status("Loading the model"):
-        workspace = open_workspace(image, checkpoint=checkpoint, device="cpu")
-    with workspace:
+    with open_workspace(image, checkpoint=checkpoint, device="cpu") as workspace:
+        load_model(workspace)
         _clear(workspace)
         session = workspace.session()
         rounds = [play(session, number, labels == number) for number in with_progress(COINS, "Clicking coins")]
+        workspace.writer.flush()
         write_overlay(workspace, folder / "overlay.png")
         places = {
             "project": str(workspace.project.path),
-            "pyramid": str(workspace.flush_pyramid()),
+            "pyramid": str(workspace.pyramid.path),
             "overlay": str(folder / "overlay.png"),
         }
         kept = workspace.project.count()

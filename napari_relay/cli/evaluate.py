@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_relay.cli.console import out, progress_bar
+from napari_relay.cli.console import err, out, progress_bar
 from napari_relay.cli.options import CheckpointOption, DeviceOption
 
 
@@ -38,10 +38,16 @@ def evaluate(
       napari-relay evaluate --data sets --quick benchmarks/quick.txt --json report.json
     """
     from napari_relay.predictor import load_predictor
+    from relay_training.bench_data import find_sets, read_quick_list
     from relay_training.evaluate import Progress
     from relay_training.evaluate import evaluate as run
 
-    predictor = load_predictor(checkpoint or "small", device=device, threads=threads)
+    # Wrong words are told before the model is loaded.
+    find_sets(data, sets or None)
+    if quick is not None:
+        read_quick_list(quick)
+    with err.status("Loading the model"):
+        predictor = load_predictor(checkpoint, device=device, threads=threads)
     with progress_bar() as bar:
         task = bar.add_task("Clicking")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from napari_relay.cli.console import drive, err
+from napari_relay.geometry import Box
 from napari_relay.sources import Source, build_pyramid, needs_pyramid, open_image
 
 
@@ -22,6 +23,14 @@ def opened_image(image: str) -> Iterator[Source]:
         if needs_pyramid(source):
             err.print(f"{source.name} is large and has no pyramid; one is made in the cache, once.", highlight=False)
             source = drive(build_pyramid(source), "Making the pyramid")
+        _read_a_pixel(source)
         yield source
     finally:
         source.close()
+
+
+def _read_a_pixel(source: Source) -> None:
+    """A file that is cut off says so here, before a project is made for it."""
+    level = source.levels[-1]
+    y, x = (side // 2 for side in level.shape)
+    source.read(Box(y, x, y + 1, x + 1), level.index)

@@ -15,6 +15,8 @@ from napari_relay.cli.options import JsonOption
 from napari_relay.errors import UsageError
 
 SQLITE_MAGIC = b"SQLite format 3\0"
+FOR_PROGRAMS = {"config", "shards", "fingerprint", "stored_axes", "tile"}
+"""Shown with --json only."""
 
 
 def info(
@@ -116,10 +118,15 @@ def _print_table(title: str, values: Mapping[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
-        if value not in (None, "", [], {}):
-            table.add_row(name.replace("_", " "), escape(_words(value)))
+        if value not in (None, "", [], {}) and name not in FOR_PROGRAMS:
+            words = _levels(value) if name == "levels" else _words(value)
+            table.add_row(name.replace("_", " "), escape(words))
     out.print(table)
     out.print()
+
+
+def _levels(levels: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{' x '.join(map(str, level['shape']))}, 1 : {max(level['scale']):g}" for level in levels)
 
 
 def _words(value: Any) -> str:

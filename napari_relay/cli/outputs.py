@@ -1,4 +1,4 @@
-"""Files that a command writes beside the project: an overlay picture, or labels in another format."""
+"""What commands that click share: loading the model with a word, and files written beside the project."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_relay.cli.console import drive
+from napari_relay.cli.console import drive, err
 from napari_relay.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_relay.workspace import Workspace
+
+
+def load_model(workspace: Workspace) -> None:
+    """Load the predictor before the first click, so that its time is no click's; tell what was chosen for the user."""
+    with err.status("Loading the model"):
+        info = workspace.info()
+    for note in info["notes"]:
+        err.print(f"Note: {note}", markup=False, highlight=False)
 
 
 def check_outputs(paths: Sequence[Path]) -> None:

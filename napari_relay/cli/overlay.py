@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ def save_overlay(path: Path, picture: Rgb) -> None:
         Image.fromarray(picture).save(partial, format="PNG", optimize=True)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Choose another place.") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -13,10 +13,11 @@ from rich.table import Table
 from napari_relay.cli.clicks import ClickedObject, read_clicks
 from napari_relay.cli.console import err, out, print_json, with_progress
 from napari_relay.cli.options import CheckpointOption, DeviceOption, ImageArgument, JsonOption, ProjectOption
-from napari_relay.cli.outputs import check_outputs, write_output
+from napari_relay.cli.outputs import check_outputs, load_model, write_output
 from napari_relay.errors import ClickError, EmptyProposalError
 
 if TYPE_CHECKING:
+    from napari_relay.store import StoredObject
     from napari_relay.workspace import Workspace
 
 
@@ -53,14 +54,14 @@ def segment(
     from napari_relay.cli.images import opened_image
     from napari_relay.workspace import open_workspace
 
-    with opened_image(image) as source:
-        with err.status("Loading the model"):
-            workspace = open_workspace(source, project, checkpoint, device=device)
-        with workspace:
-            rows = [segment_object(workspace, one) for one in with_progress(wanted, "Clicking")]
-            for path in outputs or []:
-                write_output(workspace, path)
-            report = {"project": str(workspace.project.path), "objects": rows}
+    with opened_image(image) as source, open_workspace(source, project, checkpoint, device=device) as workspace:
+        load_model(workspace)
+        rows = [segment_object(workspace, one) for one in with_progress(wanted, "Clicking")]
+        for path in outputs or []:
+            write_output(workspace, path)
+        with err.status("Rendering the label pyramid"):
+            workspace.writer.flush()
+        report = {"project": str(workspace.project.path), "pyramid": str(workspace.pyramid.path), "objects": rows}
     if as_json:
         print_json(report)
     else:
@@ -80,7 +81,7 @@ def segment_object(workspace: Workspace, one: ClickedObject) -> dict[str, Any]:
         for click in further:
             proposal = session.click(click.y, click.x, positive=click.positive)
         ms = (time.perf_counter() - start) * 1000
-        kept = session.accept(class_name=one.class_name)
+        kept = cast("StoredObject", session.accept(class_name=one.class_name))
     except (ClickError, EmptyProposalError) as error:
         return {**row, "error": str(error)}
     return {

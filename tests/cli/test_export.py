@@ -1,0 +1,92 @@
+"""`export`: labels that equal the project, or one sentence and nothing on the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_relay.geometry import Box
+from napari_relay.store import Project
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png.relay"
+    with Project.open(path, fingerprint="f", shape=(700, 600), image_name="a.png") as opened:
+        opened.accept(Box(10, 20, 50, 60), np.ones((40, 40), bool), class_name="cell")
+        opened.accept(Box(500, 500, 540, 530), np.ones((40, 30), bool), class_name="cell")
+    return path
+
+
+def truth(project: Path) -> np.ndarray:
+    with Project.open(project, create=False, read_only=True) as opened:
+        return np.asarray(opened.labels(Box(0, 0, 700, 600)))
+
+
+def test_label_tiff_holds_the_ids(run: Run, project: Path, tmp_path: Path) -> None:
+    ran = run("export", project, "--format", "label-tiff", "--out", tmp_path / "labels.tif")
+
+    assert ran.code == 0
+    assert "2 objects" in ran.out
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "labels.tif"), truth(project))
+
+
+def test_ome_zarr_is_chosen_by_the_ending(run: Run, project: Path, tmp_path: Path) -> None:
+    report = json.loads(run("export", project, "--out", tmp_path / "labels.ome.zarr", "--json").out)
+
+    assert (report["format"], report["n_objects"]) == ("ome-zarr", 2)
+    group = zarr.open_group(tmp_path / "labels.ome.zarr", mode="r")
+    np.testing.assert_array_equal(np.asarray(group["0"]), truth(project))
+
+
+def test_project_that_a_window_has_open_is_exported(run: Run, project: Path, tmp_path: Path) -> None:
+    with Project.open(project, create=False):
+        assert run("export", project, "--out", tmp_path / "labels.tif").code == 0
+
+
+def test_existing_file_is_replaced_only_when_asked(run: Run, project: Path, tmp_path: Path) -> None:
+    target = tmp_path / "labels.tif"
+    target.write_text("mine")
+
+    ran = run("export", project, "--out", target)
+
+    assert (ran.code, target.read_text()) == (1, "mine")
+    assert "already exists" in ran.err
+    assert run("export", project, "--out", target, "--overwrite").code == 0
+    assert tifffile.imread(target).max() == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--out", "labels.xyz"], 2, "tells no export format"),
+        (["--out", "labels.tif", "--format", "jpeg"], 2, "no export format 'jpeg'"),
+        (["--out", "no/such/folder/labels.tif"], 1, "does not exist"),
+    ],
+)
+def test_wrong_call_leaves_nothing(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, message: str
+) -> None:
+    monkeypatch.chdir(project.parent)
+    before = sorted(file.name for file in project.parent.iterdir())
+
+    ran = run("export", project, *words)
+
+    assert (ran.code, message in ran.err) == (code, True)
+    assert sorted(file.name for file in project.parent.iterdir()) == before
+
+
+def test_missing_project_is_not_made(run: Run, tmp_path: Path) -> None:
+    ran = run("export", tmp_path / "none.relay", "--out", tmp_path / "labels.tif")
+
+    assert ran.code == 1
+    assert list(tmp_path.iterdir()) == []
