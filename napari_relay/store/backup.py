@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from napari_relay.errors import StorageError
@@ -73,7 +73,8 @@ def copy_database(source: sqlite3.Connection, target: Path) -> None:
             raise
         raise known from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above says more
+            partial.unlink(missing_ok=True)
 
 
 def restore_backup(project: Path) -> Path:
