@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from psygnal import Signal
@@ -47,7 +47,7 @@ class ClickSession:
     keeps : keeps accepted ones.
     plane : index of t and z.
     mix : channel mix; the default one if None.
-    stretch : contrast ranges; measured at the first computation if None.
+    stretch : contrast ranges, or what measures them at the first computation; None measures the source.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class ClickSession:
         *,
         plane: Plane | None = None,
         mix: ChannelMix | None = None,
-        stretch: Stretch | None = None,
+        stretch: Stretch | Callable[[], Stretch] | None = None,
     ) -> None:
         self.source = source
         self.plane = plane or Plane()

@@ -34,13 +34,14 @@ class Sight:
         plane: Plane,
         predicts: Predicts,
         mix: ChannelMix | None = None,
-        stretch: Stretch | None = None,
+        stretch: Stretch | Callable[[], Stretch] | None = None,
     ) -> None:
         self.source = source
         self.plane = plane
         self.mix = mix or default_mix(source)
         self._predicts = predicts
-        self._stretch = stretch
+        self._stretch = None if callable(stretch) else stretch
+        self._measure = stretch if callable(stretch) else lambda: measure_stretch(source)
         self._measuring = threading.Lock()
 
     @property
@@ -53,7 +54,7 @@ class Sight:
         """Contrast ranges; measuring them reads the image."""
         with self._measuring:
             if self._stretch is None:
-                self._stretch = measure_stretch(self.source)
+                self._stretch = self._measure()
             return self._stretch
 
     def predict(self, pair: ViewPair, clicks: list[ViewClick], previous: Float32 | None) -> Prediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ from napari_relay.model.checkpoint import read_card
 from napari_relay.session import ClickSession
 from napari_relay.sources import Source
 from napari_relay.store import LabelPyramid, Project, PyramidWriter
+from napari_relay.views import Stretch, measure_stretch
 from napari_relay.workspace.predicts import EnginePredicts
 
 
@@ -51,10 +53,12 @@ class Workspace:
         self.predicts = predicts
         self.temporary = temporary
         self._closing = closing
+        self._measuring = threading.Lock()
+        self._stretch: Stretch | None = None
 
     def session(self, plane: Plane | None = None) -> ClickSession:
         """A new session of clicks on one plane (t = z = 0 by default)."""
-        return ClickSession(self.source, self.predicts, self.project, plane=plane)
+        return ClickSession(self.source, self.predicts, self.project, plane=plane, stretch=self._contrast)
 
     def set_checkpoint(self, checkpoint: str | None) -> None:
         """Use another checkpoint from the next click on: a bundled one's name or a file's path, None the default.
@@ -75,6 +79,13 @@ class Workspace:
         """Card, hashes and device of the predictor in use; loads it."""
         answer: dict[str, Any] = self.engine.call("info", lane="control")
         return answer
+
+    def _contrast(self) -> Stretch:
+        """Measured once for all sessions: it reads parts of the image."""
+        with self._measuring:
+            if self._stretch is None:
+                self._stretch = measure_stretch(self.source)
+            return self._stretch
 
     def close(self) -> None:
         """Stop computing, render what is left of the label pyramid, close everything. A second call does nothing.

@@ -27,8 +27,9 @@ from napari_relay.errors import (
     UsageError,
 )
 from napari_relay.geometry import Plane
-from napari_relay.sources import open_image
+from napari_relay.sources import Source, open_image
 from napari_relay.store import Project
+from napari_relay.views import Stretch, measure_stretch
 
 Open = Callable[..., nr.Workspace]
 
@@ -109,6 +110,24 @@ def test_a_session_works_on_its_plane(opened: Open) -> None:
         ws.writer.flush()
         assert ws.pyramid.arrays[0][1, 2].max() == obj.id
         ws.source.close()
+
+
+def test_the_contrast_is_measured_once_for_all_sessions(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[object] = []
+
+    def measure(source: Source) -> Stretch:
+        measured.append(source)
+        return measure_stretch(source)
+
+    monkeypatch.setattr("napari_relay.workspace.workspace.measure_stretch", measure)
+    with opened(np.random.default_rng(0).integers(0, 60_000, (60, 80), np.uint16)) as ws:
+        ws.session()
+        assert measured == []
+
+        for _ in range(3):
+            ws.session().click(30, 40)
+
+        assert measured == [ws.source]
 
 
 def test_a_source_handed_in_stays_open(opened: Open, photo: Path) -> None:
