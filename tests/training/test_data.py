@@ -200,7 +200,7 @@ def test_training_sees_what_the_product_shows(box):
 
     inside = (shown != 0).any(0)
     assert error[~inside].max(initial=0) <= 0.5  # the mean colour is rounded
-    assert error[inside].mean() < 0.02
+    assert error[inside].mean() < 0.05
     assert error[inside].max() < 6  # at the border, where a pixel is cut
 
 
