@@ -376,7 +376,7 @@ def test_working_gpu_is_named_with_driver_and_build() -> None:
         ),
         ("napari", {"packages": without(HEALTHY.packages, "napari", "PyQt5")}, "[desktop]"),
         ("This folder", {"places": (Place("this folder", "/slides", False, GIB),)}, "--project"),
-        ("Cache", {"places": (Place("cache", "/c", True, 2 * GIB),)}, "XDG_CACHE_HOME"),
+        ("Cache", {"places": (Place("cache", "/c", True, 2 * GIB),)}, "NAPARI_RELAY_CACHE_DIR"),
         ("Memory", {"memory_bytes": 2 * GIB}, "little"),
         ("OpenGL", {"qt": probe({**QT, "renderer": "llvmpipe (LLVM 15)"})}, "drawn by the CPU"),
     ],

@@ -39,7 +39,7 @@ def _check_place(place: Place) -> Finding:
             topic,
             Verdict.NOTE,
             f"{free}; the pyramid of a large image may not fit.",
-            "export XDG_CACHE_HOME=/a/larger/disk",
+            "export NAPARI_RELAY_CACHE_DIR=/a/larger/disk",
         )
     return Finding(topic, Verdict.OK, free)
 

@@ -96,9 +96,11 @@ def _can_write(folder: Path) -> bool:
 
 
 def _places() -> dict[str, Path]:
+    from napari_relay.sources import default_cache_dir
+
     return {
         "this folder": Path.cwd(),
-        "cache": Path(platformdirs.user_cache_dir("napari-relay")),
+        "cache": default_cache_dir(),
         "settings": Path(platformdirs.user_config_dir("napari-relay")),
         "temporary files": Path(tempfile.gettempdir()),
     }
