@@ -1,0 +1,108 @@
+"""Keeps the objects layer in step with a project: colours from its classes, pixels from its label pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari_relay.geometry import Box, Plane
+from napari_relay.store import Change
+from napari_relay.widgets.binding import LayerShape
+from napari_relay.widgets.objects import ObjectsLayer
+from napari_relay.widgets.threads import Runner
+from napari_relay.widgets.transforms import data_to_world_matrix
+
+TILE = 512
+"""Side of the tiles that the pyramid is rendered in."""
+
+
+class CommittedObjects:
+    """The accepted objects of one open image, shown.
+
+    Parameters
+    ----------
+    viewer : napari viewer or its model.
+    image : the image layer.
+    workspace : the image's workspace.
+    runner : reads the project in the background.
+    shown : called with the ids of objects whose pixels the layer shows by now.
+    pending : tells (id, box, plane) of the objects that are waited for.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        image: Any,
+        workspace: Any,
+        runner: Runner,
+        *,
+        shown: Callable[[set[int]], None],
+        pending: Callable[[], list[tuple[int, Box, Plane]]],
+    ) -> None:
+        self.layer = ObjectsLayer(viewer, workspace.pyramid.arrays, image, LayerShape.of(image).leading)
+        self._image = image
+        self._workspace, self._runner = workspace, runner
+        self._shown, self._pending = shown, pending
+        self._names: list[str] = []
+        self.place()
+        workspace.project.changed.connect(self._project_changed)
+        workspace.writer.rendered.connect(self._rendered)
+        self.reload()
+
+    def place(self) -> None:
+        """Lie where the image layer lies now."""
+        self.layer.place(data_to_world_matrix(self._image), tuple(self._image.units))
+
+    def set_classes(self, classes: list[tuple[str, str]]) -> None:
+        """Names and colours of the classes, in order."""
+        names = [name for name, _ in classes]
+        if names != self._names:
+            self._names = names
+            self.reload()
+        self.layer.set_classes(classes)
+
+    def reload(self) -> None:
+        """Read the class of every object, then show the layer."""
+        project, names, table = self._workspace.project, self._names, self.layer.table
+
+        def read() -> None:
+            index = {name: place for place, name in enumerate(names)}
+            rows = project.object_colors()
+            table.set([row[0] for row in rows], [index.get(row[1], 0) for row in rows])
+
+        self._runner.submit(read, lambda _: self.layer.show())
+
+    def check(self) -> None:
+        """Look whether the objects that are waited for are rendered by now."""
+        if self._pending():
+            self._runner.submit(self._workspace.project.journal.positions, self._show_rendered)
+
+    def close(self, *, keep_layer: bool) -> None:
+        self._workspace.project.changed.disconnect(self._project_changed)
+        self._workspace.writer.rendered.disconnect(self._rendered)
+        self.layer.remove(keep_layer=keep_layer)
+
+    def _project_changed(self, change: Change) -> None:
+        # In the thread that made the change, and before the pyramid is rendered: the colour is there first.
+        if change.kind == "accept":
+            project, names, table = self._workspace.project, self._names, self.layer.table
+            stored = [project.object(object_id) for object_id in change.ids]
+            index = [names.index(item.class_name) if item.class_name in names else len(names) for item in stored]
+            table.set(list(change.ids), index)
+        elif change.kind != "class-create":
+            self._runner.post(self.reload)
+
+    def _rendered(self, change: Change) -> None:
+        # In the writer's thread.
+        dirty = self._workspace.project.journal.positions()
+        self._runner.post(lambda: self._show_rendered(dirty))
+
+    def _show_rendered(self, dirty: set[tuple[int, int, int, int]]) -> None:
+        self.layer.show()
+        done = {
+            object_id
+            for object_id, box, plane in self._pending()
+            if not any((plane.t, plane.z, *tile) in dirty for tile in box.tiles(TILE))
+        }
+        if done:
+            self._shown(done)

@@ -1,0 +1,77 @@
+"""The model's side of the window: one worker process for all its images, so that this process never imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_relay.sources import Source
+from napari_relay.widgets.settings import WindowSettings
+
+if TYPE_CHECKING:
+    from napari_relay.workspace import Workspace
+
+
+class Computing(Protocol):
+    """What the dock needs. All of it may be slow and runs in the window's thread, one call at a time."""
+
+    def open(self, source: Source, project: Path | None) -> Workspace:
+        """A workspace on `source`, which stays its caller's to close."""
+
+    def apply(self, settings: WindowSettings) -> None:
+        """Use these settings from now on; images opened before may have to be opened again."""
+
+    def close(self) -> None:
+        """End the worker."""
+
+
+class WorkerComputing:
+    """Workspaces that share one worker process, made with the first of them.
+
+    Device, threads and cache size are chosen when a worker starts, so changing them takes another worker; another
+    checkpoint is loaded by the one that runs.
+    """
+
+    def __init__(self, settings: WindowSettings) -> None:
+        self.settings = settings
+        self._engine: Any = None
+
+    def open(self, source: Source, project: Path | None) -> Workspace:
+        from napari_relay.workspace import open_workspace
+
+        if self._engine is None:
+            self._engine = _new_engine(self.settings)
+        workspace = open_workspace(source, project=project, engine=self._engine)
+        # Loading the model takes seconds: it begins now, not at the first click.
+        self._engine.start()
+        return workspace
+
+    def apply(self, settings: WindowSettings) -> None:
+        before, self.settings = self.settings, settings
+        if self._engine is None:
+            return
+        if settings.needs_new_worker(before):
+            self.close()
+        elif settings.checkpoint != before.checkpoint:
+            if str(self._engine.state) not in ("new", "failed"):
+                self._engine.call("set_checkpoint", settings.checkpoint, lane="control")
+            self._engine.update(checkpoint=settings.checkpoint)
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def _new_engine(settings: WindowSettings) -> Any:
+    from napari_relay.engine import WorkerEngine
+    from napari_relay.workspace.opening import SERVICE
+
+    return WorkerEngine(
+        SERVICE,
+        checkpoint=settings.checkpoint or None,
+        device=settings.device,
+        dtype="auto",
+        threads=settings.threads or None,
+        cache_bytes=settings.cache_mb << 20,
+    )

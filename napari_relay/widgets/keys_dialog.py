@@ -1,0 +1,25 @@
+"""All keys on one page; stays open beside the work."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
+
+from napari_relay.widgets.keys import KEY_TABLE, MOUSE_TABLE
+from napari_relay.widgets.status_panel import KeyHints
+
+
+class KeysDialog(QDialog):
+    """Mouse and keys of the click tool."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Relay: mouse and keys")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setMinimumWidth(420)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(10)
+        for title, rows in (("Mouse", MOUSE_TABLE), ("Keys, while the click tool is on", KEY_TABLE)):
+            layout.addWidget(QLabel(f"<b>{title}</b>"))
+            layout.addWidget(KeyHints(rows))
+        layout.addStretch()

@@ -1,0 +1,187 @@
+"""The accepted objects: the label pyramid on disk as a read-only multiscale layer in class colours.
+
+The layer reads the pyramid's zarr arrays at each refresh (dask would show old pixels), through a table from object
+id to colour value. So a million objects need one small table and a colormap of a few entries, and giving an object
+another class is one write into the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_relay.widgets.palette import MAX_CLASSES, SHADES, object_colors
+
+NAME = "Relay objects"
+Bytes = npt.NDArray[np.uint8]
+
+
+class ColorTable:
+    """Object id -> colour value: 1 + class * SHADES + shade. Ids it does not know look like the first class.
+
+    Read by napari's slicing threads while the GUI thread writes: a longer table replaces the old one in one step.
+    """
+
+    def __init__(self) -> None:
+        self._values: Bytes = np.zeros(1024, np.uint8)
+
+    def set(self, ids: npt.ArrayLike, class_indices: npt.ArrayLike) -> None:
+        """Give these objects the class of that index in the list of classes."""
+        wanted = np.asarray(ids, dtype=np.int64)
+        if not wanted.size:
+            return
+        classes = np.minimum(np.asarray(class_indices, dtype=np.int64), MAX_CLASSES - 1)
+        values = self._values
+        if wanted.max() >= values.size:
+            values = np.zeros(max(2 * values.size, int(wanted.max()) + 1), np.uint8)
+            values[: self._values.size] = self._values
+        values[wanted] = 1 + classes * SHADES + wanted % SHADES
+        self._values = values
+
+    def of(self, ids: npt.NDArray[Any]) -> Bytes:
+        """Colour values of an array of ids, uint8 of its shape; 0 where there is no object."""
+        values = self._values
+        if not ids.size or not ids.any():
+            return np.zeros(ids.shape, np.uint8)
+        known = np.minimum(ids, values.size - 1)
+        colors: Bytes = values[known]
+        unknown = (ids != 0) & ((colors == 0) | (known != ids))
+        if unknown.any():
+            colors = np.where(unknown, 1 + ids % SHADES, colors).astype(np.uint8)
+        return colors
+
+
+class ColoredLevel:
+    """One level of the pyramid as colour values, read when napari asks; a copy of it is this one.
+
+    The pyramid has no axes of size 1; those of the image layer are put in, so that both have the same axes.
+
+    Parameters
+    ----------
+    array : zarr array of ids.
+    leading : sizes of the image layer's axes before rows and columns.
+    """
+
+    def __init__(self, array: Any, table: ColorTable, leading: Sequence[int] = ()) -> None:
+        self.array = array
+        self.table = table
+        self.shape: tuple[int, ...] = (*leading, *array.shape[-2:])
+        self.ndim = len(self.shape)
+        self.dtype = np.dtype(np.uint8)
+        self._added = tuple(axis for axis, size in enumerate(leading) if size == 1)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Bytes:
+        items = list(key) if isinstance(key, tuple) else [key]
+        if any(item is Ellipsis for item in items):
+            at = next(index for index, item in enumerate(items) if item is Ellipsis)
+            items[at : at + 1] = [slice(None)] * (self.ndim - len(items) + 1)
+        items += [slice(None)] * (self.ndim - len(items))
+        own = tuple(_plain(item) for axis, item in enumerate(items) if axis not in self._added)
+        colors = self.table.of(np.asarray(self.array[own]))
+        kept = [axis for axis, item in enumerate(items) if isinstance(item, slice)]
+        for place, axis in enumerate(kept):
+            if axis in self._added:
+                colors = np.expand_dims(colors, place)
+        return colors
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ColoredLevel:
+        # A layer that the user duplicates shows the same pyramid; copying it could mean gigabytes.
+        return self
+
+
+def _plain(item: Any) -> Any:
+    """Whole numbers of numpy as Python's, which zarr wants."""
+    return item if isinstance(item, slice) else int(item)
+
+
+class ObjectsLayer:
+    """Shows the pyramid in a viewer; made anew when the user deleted the layer and there is something to show.
+
+    Parameters
+    ----------
+    viewer : napari viewer or its model.
+    arrays : the pyramid's zarr arrays, finest first.
+    image : the image layer, which it lies on.
+    leading : sizes of the image layer's axes before rows and columns.
+    """
+
+    def __init__(self, viewer: Any, arrays: Sequence[Any], image: Any, leading: Sequence[int]) -> None:
+        self.viewer = viewer
+        self.table = ColorTable()
+        self._levels = [ColoredLevel(array, self.table, leading) for array in arrays]
+        self._image = image
+        self._classes: tuple[tuple[str, str], ...] = ()
+        self._layer: Any = None
+        self._placement: dict[str, Any] = {}
+        viewer.layers.events.removed.connect(self._removed)
+
+    @property
+    def layer(self) -> Any:
+        """The napari layer; None before the first `show` and after the user deleted it."""
+        return self._layer
+
+    def place(self, affine: npt.NDArray[np.float64], units: tuple[Any, ...] | None) -> None:
+        """Lie where the image lies: its whole transform, all axes."""
+        self._placement = {"affine": affine, "units": units}
+        if self._layer is not None:
+            self._layer.affine, self._layer.units = affine, units
+
+    def set_classes(self, classes: Iterable[tuple[str, str]]) -> None:
+        """Names and colours of the classes, in the order of their indices."""
+        if tuple(classes) != self._classes:
+            self._classes = tuple(classes)
+            if self._layer is not None:
+                self._layer.colormap = self._colormap()
+                self._layer.features = self._features()
+
+    def show(self) -> None:
+        """Show the present pixels: make the layer if it is missing, else read the tiles on screen again."""
+        if self._layer is None:
+            selected = set(self.viewer.layers.selection)
+            several = len(self._levels) > 1
+            self._layer = Labels(
+                self._levels if several else self._levels[0], multiscale=several, name=NAME, opacity=1.0,
+                colormap=self._colormap(), features=self._features(), **self._placement,
+            )  # fmt: skip
+            self._layer.editable = False
+            layers = self.viewer.layers
+            # Right above the image, below masks and clicks.
+            layers.insert(layers.index(self._image) + 1 if self._image in layers else len(layers), self._layer)
+            layers.selection = selected
+        else:
+            self._layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def remove(self, *, keep_layer: bool = False) -> None:
+        """Take the layer out of the viewer; with `keep_layer` only let go of it."""
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        if not keep_layer and self._layer is not None and self._layer in self.viewer.layers:
+            self.viewer.layers.remove(self._layer)
+        self._layer = None
+
+    def _colormap(self) -> Any:
+        return DirectLabelColormap(color_dict=object_colors([color for _, color in self._classes]))
+
+    def _features(self) -> dict[str, list[Any]]:
+        """What napari's status bar says under the mouse: the class of each value."""
+        values = range(1 + SHADES * min(len(self._classes), MAX_CLASSES))
+        names = ["", *(name for name, _ in self._classes[:MAX_CLASSES] for _ in range(SHADES))]
+        return {"index": list(values), "class": names}
+
+    def _removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._layer = None

@@ -1,0 +1,355 @@
+"""A quick stand-in for the model, a picture it understands, and ways to act as a user does.
+
+Only the model is faked: it takes for object what looks like the first click's pixel. Sources, views, sessions,
+projects, threads, viewer and mouse events are the real ones.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from scipy import ndimage
+
+from napari_relay.geometry import Plane
+from napari_relay.session import ClickSession
+from napari_relay.sources import open_image
+from napari_relay.store import Project, PyramidWriter, open_pyramid
+from napari_relay.views import LOGIT_SIDE, Prediction
+from napari_relay.widgets.opening import Opened
+from napari_relay.workspace.opening import pyramid_path
+
+
+class FakeEngine:
+    """Ready at once; remembers what was cancelled; can be told to change its state."""
+
+    def __init__(self) -> None:
+        self.state, self.message = "ready", ""
+        self.cancelled: list[str] = []
+        self.listeners: list[Callable[[str, str], None]] = []
+
+    def on_state(self, listener: Callable[[str, str], None]) -> Callable[[], None]:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+    def say(self, state: str, message: str = "") -> None:
+        self.state, self.message = state, message
+        for listener in list(self.listeners):
+            listener(state, message)
+
+    def cancel(self, lane: str) -> None:
+        self.cancelled.append(lane)
+
+    def close(self) -> None:
+        self.listeners.clear()
+
+
+class FakePredicts:
+    """Masks by brightness. `delay_s` is how long a click takes; `gate` holds it until it is set; `fail` raises."""
+
+    checkpoint = "fake"
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.fail: Exception | None = None
+        self.calls: list[tuple[str, int]] = []
+        self.prefetched: list[str] = []
+        self.nothing = False
+        self.cancelled = 0
+
+    def predict(self, crops_source: Any, key: str, clicks: Sequence[Any], previous: Any) -> Prediction:
+        self.calls.append((key, len(clicks)))
+        assert self.gate.wait(20)
+        time.sleep(self.delay_s)
+        if self.fail is not None:
+            raise self.fail
+        crops = crops_source()
+        small = crops.local.mean(axis=0).reshape(LOGIT_SIDE, 4, LOGIT_SIDE, 4).mean(axis=(1, 3))
+        like = np.zeros_like(small, dtype=bool)
+        if not self.nothing:
+            for click in clicks:
+                y, x = (min(LOGIT_SIDE - 1, max(0, int(value / 4))) for value in (click.y, click.x))
+                labels, _ = ndimage.label(np.abs(small - small[y, x]) < 0.3)
+                like = like | (labels == labels[y, x]) if click.positive else like & (labels != labels[y, x])
+        logits = np.where(like, 8.0, -8.0).astype(np.float32)
+        if len(clicks) > 1 or previous is not None:
+            return Prediction(logits[None], (0.9,))
+        wide = np.where(ndimage.binary_dilation(like, iterations=3), 8.0, -8.0).astype(np.float32)
+        thin = np.where(ndimage.binary_erosion(like, iterations=3), 8.0, -8.0).astype(np.float32)
+        return Prediction(np.stack([logits, wide, thin]), (0.9, 0.6, 0.4))
+
+    def prefetch(self, crops_source: Any, key: str) -> None:
+        self.prefetched.append(key)
+
+    def cancel_prefetch(self) -> None:
+        self.cancelled += 1
+
+
+class FakeWorkspace:
+    """A workspace without a model: everything else in it is real."""
+
+    def __init__(self, source: Any, project: Path) -> None:
+        self.source = source
+        self.engine, self.predicts = FakeEngine(), FakePredicts()
+        self.project = Project.open(
+            project, fingerprint=source.fingerprint, shape=source.shape, sizes=(source.sizes_t, source.sizes_z)
+        )
+        shapes = [level.shape for level in source.levels]
+        self.pyramid = open_pyramid(pyramid_path(project), self.project, shapes)
+        self.writer = PyramidWriter(self.project, self.pyramid)
+        self.project.changed.connect(self.writer.schedule)
+        self.closed = False
+
+    def session(self, plane: Plane | None = None) -> ClickSession:
+        return ClickSession(self.source, self.predicts, self.project, plane=plane)
+
+    def close(self) -> None:
+        self.closed = True
+        self.engine.close()
+        self.project.changed.disconnect(self.writer.schedule)
+        self.writer.close()
+        self.project.close()
+
+
+class FakeComputing:
+    """Opens fake workspaces; array images get a project in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workspaces: list[FakeWorkspace] = []
+        self.applied: list[Any] = []
+        self.closed = False
+
+    def open(self, source: Any, project: Path | None) -> FakeWorkspace:
+        made = FakeWorkspace(source, project or self.folder / f"{len(self.workspaces)}.relay")
+        self.workspaces.append(made)
+        return made
+
+    def apply(self, settings: Any) -> None:
+        self.applied.append(settings)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class StepRunner:
+    """A runner for tests without threads: work waits until `run` is called."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Any, Any, Any, bool]] = []
+        self.posted: list[Callable[[], None]] = []
+        self.closed = False
+
+    def submit(self, work: Any, done: Any = None, failed: Any = None, *, keep: bool = False) -> None:
+        if not self.closed:
+            self.jobs.append((work, done, failed, keep))
+
+    def post(self, call: Callable[[], None]) -> None:
+        self.posted.append(call)
+
+    def run(self, most: int = 1000) -> None:
+        """Do what waits, the answers of each job before the next one."""
+        while (self.jobs or self.posted) and most:
+            most -= 1
+            while self.posted:
+                self.posted.pop(0)()
+            if self.jobs:
+                work, done, failed, _ = self.jobs.pop(0)
+                try:
+                    result = work()
+                except Exception as error:
+                    if failed is not None:
+                        failed(error)
+                else:
+                    if done is not None:
+                        done(result)
+
+    def close(self, last: Any = None) -> None:
+        self.closed = True
+        kept = [job for job in self.jobs if job[3]]
+        self.jobs.clear()
+        for work, *_ in kept:
+            work()
+        if last is not None:
+            last()
+
+
+def picture(shape: tuple[int, int] = (300, 400)) -> np.ndarray:
+    """Two bright discs and a square on dark ground, RGB: (100, 100) r 40, (200, 300) r 60, [220:280, 40:110]."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    grey = np.full(shape, 30, np.uint8)
+    grey[(rows - 100) ** 2 + (columns - 100) ** 2 <= 40**2] = 200
+    grey[(rows - 200) ** 2 + (columns - 300) ** 2 <= 60**2] = 140
+    grey[220:280, 40:110] = 240
+    return np.stack([grey] * 3, axis=-1)
+
+
+@pytest.fixture
+def make_picture() -> Callable[..., np.ndarray]:
+    return picture
+
+
+@pytest.fixture
+def runner() -> StepRunner:
+    return StepRunner()
+
+
+@pytest.fixture
+def fakes() -> SimpleNamespace:
+    return SimpleNamespace(
+        Workspace=FakeWorkspace, Computing=FakeComputing, StepRunner=StepRunner, picture=picture
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[FakeWorkspace]:
+    source = open_image(picture(), axes="yxc", rgb=True)
+    made = FakeWorkspace(source, tmp_path / "picture.relay")
+    yield made
+    if not made.closed:
+        made.close()
+    source.close()
+
+
+@pytest.fixture
+def opened(workspace: FakeWorkspace) -> Opened:
+    return Opened(workspace, False, workspace.close)
+
+
+LEFT, NO_KEY = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+
+
+class Window:
+    """A viewer with the dock, and the hands of a user."""
+
+    def __init__(self, viewer: Any, dock: Any, computing: FakeComputing, qtbot: Any) -> None:
+        self.viewer, self.dock, self.computing, self.qtbot = viewer, dock, computing, qtbot
+        self.qt_canvas = viewer.window._qt_viewer.canvas
+        self.canvas = self.qt_canvas.native
+
+    @property
+    def workspace(self) -> FakeWorkspace:
+        return self.computing.workspaces[-1]
+
+    @property
+    def shown(self) -> Any:
+        return self.dock.desk.shown
+
+    def point(self, y: float, x: float) -> QPoint:
+        """Canvas pixel of a world position."""
+        place = (self.qt_canvas.view.transform * self.qt_canvas.view.scene.transform).map([x, y, 0, 1])
+        return QPoint(round(place[0] / place[3]), round(place[1] / place[3]))
+
+    def click(self, y: float, x: float, modifiers: Any = NO_KEY) -> None:
+        QTest.mouseClick(self.canvas, LEFT, modifiers, self.point(y, x))
+
+    def drag(self, start: QPoint, end: QPoint) -> None:
+        QTest.mousePress(self.canvas, LEFT, NO_KEY, start)
+        for part in (0.3, 0.6, 1.0):
+            self.move(start + (end - start) * part, LEFT)
+            QTest.qWait(8)
+        QTest.mouseRelease(self.canvas, LEFT, NO_KEY, end)
+
+    def move(self, place: QPoint, buttons: Any = Qt.MouseButton.NoButton) -> None:
+        everywhere = QPointF(self.canvas.mapToGlobal(place))
+        QApplication.sendEvent(
+            self.canvas,
+            QMouseEvent(QEvent.Type.MouseMove, QPointF(place), everywhere, Qt.MouseButton.NoButton, buttons, NO_KEY),
+        )
+
+    def key(self, key: Any, modifiers: Any = NO_KEY) -> None:
+        QTest.keyClick(self.canvas, key, modifiers)
+
+    def wait(self, *phases: Any) -> None:
+        self.until(lambda: self.shown.phase in phases)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        self.qtbot.waitUntil(condition, timeout=60_000)
+
+    def settle(self) -> None:
+        """Let jobs be answered and paints be done."""
+        self.until(lambda: not self.dock.desk.scene._waiting and not self.dock._turns._calls)
+        QTest.qWait(20)
+
+    def pixel(self, y: float, x: float) -> np.ndarray:
+        """RGB of the canvas at a world position."""
+        self.settle()
+        place = self.point(y, x)
+        return self.viewer.screenshot(canvas_only=True, flash=False)[place.y(), place.x(), :3].astype(int)
+
+
+@pytest.fixture(scope="module")
+def shared_viewer(qapp: Any) -> Iterator[Any]:
+    """One viewer for a module's tests: making and closing one costs more than most tests do."""
+    from napari import Viewer
+    from napari._qt import qt_main_window
+
+    # The notice that PyQt5 will go lies over the canvas and takes its clicks.
+    qt_main_window.SHOW_QT_WARNING = False
+    viewer = Viewer(show=True)
+    viewer.window.resize(1100, 700)
+    yield viewer
+    viewer.close()
+    viewer = None
+    gc.collect()
+    qapp.processEvents()
+
+
+@pytest.fixture
+def open_dock(shared_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Callable[..., Window]]:
+    """Makes a dock in the shared viewer, over the picture or other data; cleans up after the test."""
+    from napari_relay.widgets.dock import RelayWidget
+    from napari_relay.widgets.settings import WindowSettings
+
+    docks: list[Any] = []
+
+    def make(data: Any = None, *, rgb: bool = True, armed: bool = True, **kwargs: Any) -> Window:
+        viewer = shared_viewer
+        viewer.add_image(picture() if data is None else data, name="picture", rgb=rgb, **kwargs)
+        computing = FakeComputing(tmp_path)
+        dock = RelayWidget(viewer, settings=WindowSettings(), computing=computing)
+        docks.append(dock)
+        viewer.window.add_dock_widget(dock, name="Relay", area="right")
+        made = Window(viewer, dock, computing, qtbot)
+        sizes: list[Any] = []
+        made.until(lambda: bool(sizes.append(viewer.canvas.size)) or (len(set(sizes[-5:])) == 1 and len(sizes) > 5))
+        viewer.reset_view()
+        if armed:
+            made.until(lambda: dock.desk.armed)
+        return made
+
+    yield make
+    for dock in docks:
+        try:
+            dock.shutdown()
+            if dock.parent() is not None:
+                shared_viewer.window.remove_dock_widget(dock)
+        except (RuntimeError, LookupError):  # the test closed it
+            continue
+    shared_viewer.layers.clear()
+    shared_viewer.dims.ndisplay = 2
+    shared_viewer.dims.order = tuple(range(shared_viewer.dims.ndim))
+    qtbot.waitUntil(lambda: all(not alive(thread) for thread in docks), timeout=60_000)
+
+
+def alive(dock: Any) -> bool:
+    """Whether the dock's thread still runs."""
+    return any(thread.is_alive() for thread in dock._thread._executor._threads)
+
+
+@pytest.fixture
+def window(open_dock: Callable[..., Window]) -> Window:
+    return open_dock()
