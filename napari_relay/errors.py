@@ -20,6 +20,7 @@
         |-- WorkerDiedError         the worker process ended unexpectedly
         |-- SupersededError         a newer request took this one's place
         |-- CancelledError          the user cancelled it
+        |-- MissingEncodingError    the cache has no encoding of that key (any more): send the pixels again
         `-- EngineClosedError       the engine was closed before or during the request
 """
 

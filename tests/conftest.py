@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 GUARD = Path(__file__).parent / "network_guard"
@@ -56,6 +57,11 @@ if "sitecustomize" not in sys.modules or not hasattr(sys.modules["sitecustomize"
     import sitecustomize  # noqa: F401
 
     sys.path.remove(str(GUARD))
+
+
+# How fast an example runs says nothing on a busy machine; in CI every run tries the same examples.
+settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
