@@ -44,7 +44,7 @@ def open_array(
     if not arrays:
         raise UsageError("The list of levels is empty.", "Give at least one array.")
     if axes is None:
-        axes = guess_axes(arrays[0].shape)
+        axes = _guessed(arrays[0], name)
     check_axes(axes, arrays, name)
     size = dict(zip(axes, arrays[0].shape, strict=True)).get("c", 1)
     if rgb is None:
@@ -60,11 +60,21 @@ def open_array(
     return ArraySource(traits, arrays, axes)
 
 
+def _guessed(array: PixelArray, name: str) -> str:
+    try:
+        return guess_axes(array.shape)
+    except ValueError as error:
+        raise UnsupportedImageError(
+            f"{name} has {len(array.shape)} axes.", "Give 2 to 5 axes: y, x and any of t, z, c."
+        ) from error
+
+
 def guess_axes(shape: Sequence[int]) -> str:
     """Axes of an array without names.
 
     Two axes are y, x. A short last axis (up to 8, shorter than the two before it) is channels, else a short first
-    one is; what is left before y, x is z, and before that t. Five axes are those of OME: t, c, z, y, x.
+    one is; what is left before y, x is z, and before that t. Five axes are those of OME: t, c, z, y, x. Any other
+    number of axes raises ValueError.
     """
     count = len(shape)
     if count == 2:
@@ -81,9 +91,7 @@ def guess_axes(shape: Sequence[int]) -> str:
         return "zcyx" if _short(shape[1], shape[2:]) else "tzyx"
     if count == 5:
         return "tzyxc" if _short(shape[4], shape[2:4]) else "tczyx"
-    raise UnsupportedImageError(
-        f"An array with {count} axes is not an image.", "Give 2 to 5 axes: y, x and any of t, z, c."
-    )
+    raise ValueError(f"an array with {count} axes is not an image, it needs 2 to 5")
 
 
 def check_axes(axes: str, arrays: Sequence[PixelArray], name: str) -> None:

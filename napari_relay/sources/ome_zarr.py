@@ -91,8 +91,8 @@ def _open_found(
     channel_names: Sequence[str] | None,
 ) -> ZarrSource:
     nodes = _level_arrays(location, node, multiscale)
-    axes = (multiscale.axes if multiscale else None) or _axes_of(nodes[0], multiscale is not None)
     try:
+        axes = (multiscale.axes if multiscale else None) or _axes_of(nodes[0], multiscale is not None)
         plan = plan_axes(axes, nodes[0].shape)
         if any(len(other.shape) != len(axes) for other in nodes):
             raise ValueError(f"its levels do not all have the axes {axes}")
@@ -173,7 +173,7 @@ def _pick_plain(node: Any, location: Path | str) -> Found:
     images = [(key, group) for key, group in node.groups() if read_multiscales(dict(group.attrs))]
     if len(images) == 1:
         return _pick_named(node, location, images[0][0])
-    arrays = [(key, a) for key, a in node.arrays() if len(a.shape) >= 2 and np.dtype(a.dtype).kind in "buif"]
+    arrays = [(key, a) for key, a in node.arrays() if 2 <= len(a.shape) <= 5 and np.dtype(a.dtype).kind in "buif"]
     if len(images) + len(arrays) == 0:
         raise UnsupportedImageError(f"The zarr group {location} holds no image.", "Open the image in it.")
     arrays.sort(key=lambda item: math.prod(item[1].shape), reverse=True)

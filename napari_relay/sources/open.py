@@ -175,10 +175,9 @@ def read_head(path: Path, length: int = 64) -> bytes:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             return b""
-        if not stat.S_ISREG(mode):
-            raise UnsupportedImageError(f"{path} is not a file.", "Give the path of an image file.")
-        with path.open("rb") as stream:
-            return stream.read(length)
+        if stat.S_ISREG(mode):  # a pipe or a device might never answer
+            with path.open("rb") as stream:
+                return stream.read(length)
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {path}.", "Check the path.") from error
     except NotADirectoryError as error:
@@ -187,3 +186,4 @@ def read_head(path: Path, length: int = 64) -> bytes:
         raise ImageError(f"{path} may not be read by you.", "Ask for the right to read it, or copy it.") from error
     except OSError as error:
         raise ImageError(f"Cannot read {path}: {error.strerror}.", "Check the disk or the network share.") from error
+    raise UnsupportedImageError(f"{path} is not a file.", "Give the path of an image file.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_relay.errors import DamagedImageError, MissingExtraError, UnsupportedImageError, UsageError
+from napari_relay.errors import DamagedImageError, ImageError, MissingExtraError, UnsupportedImageError, UsageError
 from napari_relay.sources.base import READ_ERRORS, Source, Traits, reason
 from napari_relay.sources.fingerprint import file_fingerprint
 from napari_relay.sources.units import as_number, in_micrometres
@@ -102,6 +102,8 @@ def open_slide(path: Path, scene: int | str | None = None, channel_names: Sequen
     try:
         slide = openslide.OpenSlide(path)
         return _describe_slide(path, slide, channel_names)
+    except ImageError:
+        raise
     except openslide.OpenSlideUnsupportedFormatError as error:
         raise UnsupportedImageError(
             f"{path} is not a slide that OpenSlide can read.",
