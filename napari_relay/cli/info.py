@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,7 +90,7 @@ def describe_project(path: Path) -> dict[str, Any]:
     from napari_relay.store import Project
 
     with Project.open(path, create=False, read_only=True) as project:
-        objects = list(project.objects())
+        counts = Counter(stored.class_name for stored in project.objects())
         return {
             "kind": "project",
             "path": str(path),
@@ -99,8 +100,8 @@ def describe_project(path: Path) -> dict[str, Any]:
             "z": project.sizes[1],
             "fingerprint": project.fingerprint,
             "created": project.created,
-            "objects": len(objects),
-            "classes": {c.name: sum(o.class_name == c.name for o in objects) for c in project.classes()},
+            "objects": counts.total(),
+            "classes": {known.name: counts[known.name] for known in project.classes()},
             "can_undo": project.can_undo,
             "can_redo": project.can_redo,
         }
