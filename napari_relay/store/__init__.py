@@ -16,8 +16,8 @@ from napari_relay.store.reader import ProjectReader
 from napari_relay.store.values import Action, Change, ClassInfo, StoredObject
 
 if TYPE_CHECKING:
-    from napari_relay.store.pyramid_opening import open_pyramid
     from napari_relay.store.pyramid import LabelPyramid
+    from napari_relay.store.pyramid_opening import open_pyramid
     from napari_relay.store.writer import PyramidWriter
 
 # zarr takes longer to import than everything else here; a project alone does not need it.

@@ -95,7 +95,7 @@ def _check_mask(database: Database, object_id: int, box: Box, area: int) -> list
 def _mend_boxes(database: Database) -> list[Damage]:
     """Compare the stored rectangles with the objects, and rewrite those that differ."""
     with database.write() as db:
-        live = "SELECT id, y0, y1, x0, x1, t, t, z, z FROM objects WHERE live = 1"
+        live = "SELECT id, y0, y1, x0, x1, t, t + 1, z, z + 1 FROM objects WHERE live = 1"
         wrong = [
             row[0]
             for row in db.execute(

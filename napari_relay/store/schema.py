@@ -115,16 +115,17 @@ CREATE TABLE dirty_tiles (
     PRIMARY KEY (t, z, "row", "column")
 ) WITHOUT ROWID;
 
+-- t1 = t + 1: with no extent along an axis every volume were 0, and the tree could not tell good splits from bad.
 CREATE VIRTUAL TABLE object_boxes USING rtree_i32(id, y0, y1, x0, x1, t0, t1, z0, z1);
 
 CREATE TRIGGER objects_inserted AFTER INSERT ON objects WHEN new.live = 1 BEGIN
     INSERT INTO object_boxes
-    VALUES (new.id, new.y0, new.y1, new.x0, new.x1, new.t, new.t, new.z, new.z);
+    VALUES (new.id, new.y0, new.y1, new.x0, new.x1, new.t, new.t + 1, new.z, new.z + 1);
 END;
 CREATE TRIGGER objects_updated AFTER UPDATE OF live, t, z, y0, x0, y1, x1 ON objects BEGIN
     DELETE FROM object_boxes WHERE id = old.id;
     INSERT INTO object_boxes
-    SELECT new.id, new.y0, new.y1, new.x0, new.x1, new.t, new.t, new.z, new.z WHERE new.live = 1;
+    SELECT new.id, new.y0, new.y1, new.x0, new.x1, new.t, new.t + 1, new.z, new.z + 1 WHERE new.live = 1;
 END;
 CREATE TRIGGER objects_removed AFTER DELETE ON objects BEGIN
     DELETE FROM object_boxes WHERE id = old.id;
