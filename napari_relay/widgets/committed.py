@@ -39,7 +39,9 @@ class CommittedObjects:
         shown: Callable[[set[int]], None],
         pending: Callable[[], list[tuple[int, Box, Plane]]],
     ) -> None:
-        self.layer = ObjectsLayer(viewer, workspace.pyramid.arrays, image, LayerShape.of(image).leading)
+        self.layer = ObjectsLayer(
+            viewer, workspace.pyramid.arrays, image, LayerShape.of(image).leading, str(workspace.project.path)
+        )
         self._image = image
         self._workspace, self._runner = workspace, runner
         self._shown, self._pending = shown, pending

@@ -72,13 +72,16 @@ def open_window(
 ) -> tuple[Any, RelayWidget]:
     """A viewer with the dock in it, not shown yet."""
     from napari import Viewer
+    from napari.settings import get_settings
 
     from napari_relay.widgets.dock import RelayWidget
     from napari_relay.widgets.settings import WindowSettings
 
     viewer = Viewer(title=TITLE, show=False)
     sys.excepthook = _report
-    viewer.window.resize(*SIZE_PX)
+    if get_settings().application.window_size is None:
+        # Only the first time: later the window comes back as it was left.
+        viewer.window.resize(*SIZE_PX)
     settings = WindowSettings.load()
     if checkpoint is not None:
         settings = settings.model_copy(update={"checkpoint": checkpoint})

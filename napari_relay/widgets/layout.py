@@ -121,7 +121,8 @@ class DockLayout:
         column.setSpacing(8)
         for widget in (
             self._image_row, self.arm, self.question, self.progress, self.status, self.browse, self.retry,
-            self.first_steps, self._work, _folded("Model", self.model), _folded("Settings", self.settings.native), self.keys,
+            self.first_steps, self._work, _folded("Model", self.model), _folded("Settings", self.settings.native),
+            self.keys,
         ):  # fmt: skip
             column.addWidget(widget)
         column.addStretch(1)

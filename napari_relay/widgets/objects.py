@@ -16,6 +16,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_relay.widgets.palette import MAX_CLASSES, SHADES, object_colors
+from napari_relay.widgets.reading import KEY
 
 NAME = "Relay objects"
 Bytes = npt.NDArray[np.uint8]
@@ -118,10 +119,14 @@ class ObjectsLayer:
     arrays : the pyramid's zarr arrays, finest first.
     image : the image layer, which it lies on.
     leading : sizes of the image layer's axes before rows and columns.
+    project : path of the project file, for those who write the layer.
     """
 
-    def __init__(self, viewer: Any, arrays: Sequence[Any], image: Any, leading: Sequence[int]) -> None:
+    def __init__(
+        self, viewer: Any, arrays: Sequence[Any], image: Any, leading: Sequence[int], project: str = ""
+    ) -> None:
         self.viewer = viewer
+        self._project = project
         self.table = ColorTable()
         self._levels = [ColoredLevel(array, self.table, leading) for array in arrays]
         self._image = image
@@ -156,7 +161,8 @@ class ObjectsLayer:
             several = len(self._levels) > 1
             self._layer = Labels(
                 self._levels if several else self._levels[0], multiscale=several, name=NAME, opacity=1.0,
-                colormap=self._colormap(), features=self._features(), **self._placement,
+                colormap=self._colormap(), features=self._features(), metadata={KEY: {"project": self._project}},
+                **self._placement,
             )  # fmt: skip
             self._layer.editable = False
             layers = self.viewer.layers
