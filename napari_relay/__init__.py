@@ -21,7 +21,17 @@ _PUBLIC = {
     "open_workspace": "napari_relay.workspace",
 }
 
-__all__ = ["Box", "Click", "Plane", "RelayError", "Workspace", "__version__", "load_predictor", "open_image", "open_workspace"]
+__all__ = [
+    "Box",
+    "Click",
+    "Plane",
+    "RelayError",
+    "Workspace",
+    "__version__",
+    "load_predictor",
+    "open_image",
+    "open_workspace",
+]
 
 
 def __getattr__(name: str) -> Any:
