@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from datetime import datetime
 
@@ -342,3 +344,10 @@ def test_a_project_on_a_medium_without_writing_can_be_read(open_project, tmp_pat
     with Project.open(path, read_only=True) as reader:
         assert next(reader.objects()).mask.all()
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_project_alone_does_not_load_zarr():
+    program = (
+        "import sys, napari_relay.store; assert 'zarr' not in sys.modules; from napari_relay.store import open_pyramid"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0
