@@ -6,8 +6,6 @@ axes, and `Traits`; reading, checking, levels and the hand-over to napari are th
 
 from __future__ import annotations
 
-import struct
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,18 +17,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError, UsageError
+from napari_relay.errors import DamagedImageError, ImageError, UsageError
 from napari_relay.geometry import Box, Level, Plane
+from napari_relay.sources.checks import READ_ERRORS, channel_names, check_pixels, reason
 from napari_relay.sources.layers import LayerArray, layer_kwargs
 from napari_relay.sources.levels import make_levels
 
 Affine = tuple[float, float, float, float, float, float]
-
-READ_ERRORS: tuple[type[Exception], ...] = (
-    OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, ArithmeticError, SyntaxError, MemoryError,
-    struct.error, zlib.error,
-)  # fmt: skip
-"""What image libraries raise on damaged data: each codec has its own class below one of these."""
 
 
 class PixelArray(Protocol):
@@ -103,11 +96,12 @@ class Source(ABC):
         self._axes = axes
         self.traits = traits
         sizes = dict(zip(axes, arrays[0].shape, strict=True))
-        _check_pixels(traits, arrays[0], axes, sizes)
+        where = str(traits.path) if traits.path is not None else traits.name
+        check_pixels(where, arrays[0].dtype, axes, sizes)
         self.dtype: np.dtype[Any] = np.dtype(arrays[0].dtype).newbyteorder("=")
         self.sizes_t, self.sizes_z = sizes.get("t", 1), sizes.get("z", 1)
         self.channels = sizes.get("c", 1)
-        self.channel_names = _channel_names(traits, self.channels)
+        self.channel_names = channel_names(traits.channel_names, self.channels, is_rgb=traits.is_rgb)
         self.is_rgb = traits.is_rgb and self.channels in (3, 4)
         at = (axes.index("y"), axes.index("x"))
         shapes = [(array.shape[at[0]], array.shape[at[1]]) for array in arrays]
@@ -300,37 +294,3 @@ class Source(ABC):
                 f"{self.where} has no plane t={plane.t}, z={plane.z}.",
                 f"It has {self.sizes_t} time point(s) and {self.sizes_z} plane(s), counted from 0.",
             )
-
-
-def _check_pixels(traits: Traits, array: PixelArray, axes: str, sizes: Mapping[str, int]) -> None:
-    """Refuse at the door what cannot be annotated."""
-    where = str(traits.path) if traits.path is not None else traits.name
-    if len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes) <= set("tzcyx"):
-        raise UnsupportedImageError(
-            f"{where} has the axes {axes!r}.", "An image needs y and x, and may have t, z and c, each once."
-        )
-    if 0 in sizes.values():
-        shape = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
-        raise DamagedImageError(f"{where} holds no pixels ({shape}).", "Write the image again.")
-    if np.dtype(array.dtype).kind not in "buif":
-        raise UnsupportedImageError(
-            f"The pixels of {where} are of type {array.dtype}.", "Convert them to whole numbers or floats first."
-        )
-
-
-def _channel_names(traits: Traits, channels: int) -> tuple[str, ...]:
-    if len(traits.channel_names) == channels:
-        return traits.channel_names
-    if traits.is_rgb and channels in (3, 4):
-        return ("red", "green", "blue", "alpha")[:channels]
-    return tuple(f"channel {index}" for index in range(channels))
-
-
-def reason(error: BaseException) -> str:
-    """A library's own words as part of a sentence; where it only stumbled, what that means."""
-    text = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, MemoryError):
-        return f"there is not enough memory{f' ({text[:120]})' if text else ''}"
-    if not text or isinstance(error, (AttributeError, AssertionError, TypeError, LookupError)):
-        return f"its structure is damaged ({type(error).__name__}{f': {text[:80]}' if text else ''})"
-    return text[:200]

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from napari_relay.errors import DamagedImageError, UnsupportedImageError
-from napari_relay.sources.base import READ_ERRORS, Source, Traits, reason
+from napari_relay.sources.base import Source, Traits
+from napari_relay.sources.checks import READ_ERRORS, reason
 from napari_relay.sources.fingerprint import file_fingerprint
 
 MAX_DECODED_BYTES = 4 << 30

@@ -19,7 +19,7 @@ MAX_GCP_ERROR_PX = 0.5
 """Ground control points that no affine meets this closely are not turned into one."""
 
 
-def georeference(tags: Mapping[str, Any] | None, path: Path) -> tuple[str | None, Affine | None]:
+def georeference(tags: Mapping[str, Any] | None, path: Path | None) -> tuple[str | None, Affine | None]:
     """CRS ("EPSG:32618", or its full text) and affine of a GeoTIFF's tags; None for what they do not say."""
     if not tags:
         return None, None
@@ -70,7 +70,7 @@ def _affine_from_tiepoints(tags: Mapping[str, Any]) -> Affine | None:
     return (a, b, c, d, e, f)
 
 
-def _crs(tags: Mapping[str, Any], path: Path) -> str | None:
+def _crs(tags: Mapping[str, Any], path: Path | None) -> str | None:
     projected = int(tags.get("ProjectedCSTypeGeoKey", 0))
     geographic = int(tags.get("GeographicTypeGeoKey", 0))
     for code in (projected, geographic if not projected else 0):
@@ -79,7 +79,8 @@ def _crs(tags: Mapping[str, Any], path: Path) -> str | None:
     if not (projected or geographic or "GTModelTypeGeoKey" in tags):
         return None
     citation = tags.get("PCSCitationGeoKey") or tags.get("GTCitationGeoKey") or tags.get("GeogCitationGeoKey")
-    return _full_crs(path) or (str(citation) if citation else None)
+    full = _full_crs(path) if path is not None else None
+    return full or (str(citation) if citation else None)
 
 
 def _full_crs(path: Path) -> str | None:

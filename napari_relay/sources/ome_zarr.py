@@ -20,10 +20,12 @@ from zarr.abc.store import Store
 from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError, UsageError
 from napari_relay.sources.array import guess_axes
 from napari_relay.sources.axes import CANONICAL, AxisPlan, PlannedArray, plan_axes
-from napari_relay.sources.base import Source, Traits, reason
+from napari_relay.sources.base import Source, Traits
+from napari_relay.sources.checks import reason
 from napari_relay.sources.fingerprint import sample_boxes, source_fingerprint
 from napari_relay.sources.levels import level_scale
 from napari_relay.sources.multiscales import Multiscale, ome_attributes, read_channels, read_multiscales
+from napari_relay.sources.remote import url_name
 from napari_relay.sources.zarr_store import STORE_ERRORS, open_node
 
 SAMPLED_BYTES = 64 << 20
@@ -227,7 +229,7 @@ def _axes_of(array: Any, of_image: bool) -> str:
 
 
 def _name(location: Path | str) -> str:
-    return location.name if isinstance(location, Path) else location.rstrip("/").rpartition("/")[2]
+    return location.name if isinstance(location, Path) else url_name(location)
 
 
 def _format(location: Path | str, array: Any, multiscale: Multiscale | None) -> str:

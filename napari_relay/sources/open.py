@@ -11,6 +11,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -49,8 +50,8 @@ def open_image(
 
     Parameters
     ----------
-    path_or_array : path of a file or of an OME-Zarr folder, URL of an OME-Zarr, array (numpy, dask, zarr), or list
-        of arrays as levels, finest first.
+    path_or_array : path of a file or of an OME-Zarr folder, URL of an OME-Zarr or TIFF, array (numpy, dask, zarr), or
+        list of arrays as levels, finest first.
     scene : which image of a file that holds several, by index or name; the first one by default.
     channel_names : one for each channel, instead of the file's.
     axes : order of an array's axes, a string of y, x and any of t, z, c; guessed from its shape when None.
@@ -114,6 +115,10 @@ def _find_cached(source: Source, cache_dir: Path | None) -> Source | None:
 
 def _open_path(text: str, scene: int | str | None, channel_names: Sequence[str] | None) -> Source:
     """Readers are imported here: zarr alone takes 0.3 s, and an image needs one of them."""
+    if _URL.match(text) and url_suffix(text) in (".tif", ".tiff", ".svs"):
+        from napari_relay.sources.tiff import open_tiff
+
+        return open_tiff(text, scene, channel_names)
     if _URL.match(text):
         from napari_relay.sources.ome_zarr import open_zarr
 
@@ -136,6 +141,10 @@ def _open_path(text: str, scene: int | str | None, channel_names: Sequence[str] 
 
         return open_bitmap(path, kind, channel_names)
     raise _not_an_image(path, head)
+
+
+def url_suffix(url: str) -> str:
+    return Path(urlsplit(url).path).suffix.lower()
 
 
 def _open_zarr(path: Path, scene: int | str | None, channel_names: Sequence[str] | None) -> Source:

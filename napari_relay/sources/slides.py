@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_relay.errors import DamagedImageError, ImageError, MissingExtraError, UnsupportedImageError, UsageError
-from napari_relay.sources.base import READ_ERRORS, Source, Traits, reason
+from napari_relay.sources.base import Source, Traits
+from napari_relay.sources.checks import READ_ERRORS, reason
 from napari_relay.sources.fingerprint import file_fingerprint
 from napari_relay.sources.units import as_number, in_micrometres
 

@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tifffile
 
 from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError, UsageError
 from napari_relay.sources.axes import CANONICAL, AxisPlan, PlannedArray, plan_axes
-from napari_relay.sources.base import READ_ERRORS, PixelArray, Source, Traits, reason
-from napari_relay.sources.fingerprint import file_fingerprint
+from napari_relay.sources.base import PixelArray, Source, Traits
+from napari_relay.sources.checks import READ_ERRORS, reason
+from napari_relay.sources.fingerprint import file_fingerprint, stream_fingerprint
+from napari_relay.sources.remote import open_remote
 from napari_relay.sources.segments import PaletteArray, SegmentArray, SegmentCache
 from napari_relay.sources.tiff_complaints import Complaints
 from napari_relay.sources.tiff_traits import tiff_traits
@@ -35,73 +38,87 @@ _OPEN_ERRORS: tuple[type[Exception], ...] = (*READ_ERRORS, AttributeError, Asser
 """On a corrupt header tifffile also stumbles over its own expectations."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the levels of one open file share. `stream` is the open URL; tifffile does not close it."""
+
+    location: Path | str
+    scene: int
+    stream: IO[bytes] | None
+    cache: SegmentCache = field(default_factory=SegmentCache)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class TiffSource(Source):
     """One series of a TIFF file with its levels."""
 
-    def __init__(
-        self, tif: tifffile.TiffFile, traits: Traits, arrays: Sequence[PixelArray], cache: SegmentCache, scene: int
-    ) -> None:
-        self._tif, self._cache, self._scene = tif, cache, scene
+    def __init__(self, tif: tifffile.TiffFile, traits: Traits, arrays: Sequence[PixelArray], reading: Reading) -> None:
+        self._tif, self._reading = tif, reading
         super().__init__(traits, arrays, CANONICAL)
 
     def _make_fingerprint(self) -> str:
-        assert self.path is not None
-        return file_fingerprint(self.path, *([f"scene {self._scene}"] if self._scene else []))
+        reading = self._reading
+        parts = [f"scene {reading.scene}"] if reading.scene else []
+        if self.path is not None:
+            return file_fingerprint(self.path, *parts)
+        with reading.lock:
+            return stream_fingerprint(self._tif.filehandle, self._tif.filehandle.size, *parts)
 
     def _close(self) -> None:
-        self._tif.close()
-        self._cache.clear()
+        _close(self._tif, self._reading.stream)
+        self._reading.cache.clear()
 
 
-def open_tiff(path: Path, scene: int | str | None = None, channel_names: Sequence[str] | None = None) -> TiffSource:
-    """Open one series (`scene`: its index or name) of a TIFF file."""
+def open_tiff(
+    location: Path | str, scene: int | str | None = None, channel_names: Sequence[str] | None = None
+) -> TiffSource:
+    """Open one series (`scene`: its index or name) of a TIFF file or URL."""
+    stream = open_remote(location) if isinstance(location, str) else None
     tif: tifffile.TiffFile | None = None
     try:
         with Complaints() as complaints:
-            tif = tifffile.TiffFile(path)
+            tif = tifffile.TiffFile(location if stream is None else stream)
             found = len(tif.series)  # sorts the pages, and so finds what is wrong with them
         if not found or complaints.of_missing_pages:
             raise DamagedImageError(
-                f"{path} is cut off or damaged: {complaints.of_missing_pages or 'it holds no image'}.",
+                f"{location} is cut off or damaged: {complaints.of_missing_pages or 'it holds no image'}.",
                 "Copy the file again.",
             )
-        return _open_series(tif, path, scene, channel_names)
+        reading = Reading(location, _pick_scene(tif, location, scene), stream)
+        return _open_series(tif, reading, channel_names)
     except (ImageError, UsageError):
-        _close_quietly(tif)
+        _close(tif, stream)
         raise
     except _OPEN_ERRORS as error:
-        _close_quietly(tif)
+        _close(tif, stream)
         raise DamagedImageError(
-            f"{path} begins like a TIFF file, but cannot be read: {reason(error)}.",
+            f"{location} cannot be read as a TIFF file: {reason(error)}.",
             "Copy it again, or convert it to a tiled TIFF or OME-Zarr.",
         ) from error
 
 
-def _close_quietly(tif: tifffile.TiffFile | None) -> None:
-    if tif is not None:
-        tif.close()
+def _close(*opened: tifffile.TiffFile | IO[bytes] | None) -> None:
+    for thing in opened:
+        if thing is not None:
+            thing.close()
 
 
-def _open_series(
-    tif: tifffile.TiffFile, path: Path, scene: int | str | None, channel_names: Sequence[str] | None
-) -> TiffSource:
-    index = _pick_scene(tif, path, scene)
-    series = tif.series[index]
-    levels = list(series.levels) if len(series.levels) > 1 else _join_plain_pyramid(tif, index)
+def _open_series(tif: tifffile.TiffFile, reading: Reading, channel_names: Sequence[str] | None) -> TiffSource:
+    series = tif.series[reading.scene]
+    levels = list(series.levels) if len(series.levels) > 1 else _join_plain_pyramid(tif, reading.scene)
     try:
         plan = plan_axes(series.axes, series.shape)
     except ValueError as error:
         raise UnsupportedImageError(
-            f"{path} cannot be shown as an image: {error}.", "Write each image to a file of its own."
+            f"{reading.location} cannot be shown as an image: {error}.", "Write each image to a file of its own."
         ) from error
-    _refuse_truncated(path, levels)
-    cache, lock = SegmentCache(), threading.Lock()
-    arrays = [_level_array(path, level, at, plan, cache, lock) for at, level in enumerate(levels)]
-    traits = tiff_traits(tif, series, index, path, plan, channel_names)
-    return TiffSource(tif, traits, arrays, cache, index)
+    _refuse_truncated(reading.location, levels)
+    arrays = [_level_array(level, at, plan, reading) for at, level in enumerate(levels)]
+    traits = tiff_traits(tif, series, reading.scene, reading.location, plan, channel_names)
+    return TiffSource(tif, traits, arrays, reading)
 
 
-def _pick_scene(tif: tifffile.TiffFile, path: Path, scene: int | str | None) -> int:
+def _pick_scene(tif: tifffile.TiffFile, location: Path | str, scene: int | str | None) -> int:
     names = [series.name for series in tif.series]
     if scene is None:
         return 0
@@ -112,7 +129,7 @@ def _pick_scene(tif: tifffile.TiffFile, path: Path, scene: int | str | None) -> 
     if isinstance(scene, int) and 0 <= scene < len(names):
         return scene
     listed = ", ".join(f"{i} ({name})" if name else str(i) for i, name in enumerate(names[:20]))
-    raise UsageError(f"{path} has no image {scene!r}.", f"It has: {listed}.")
+    raise UsageError(f"{location} has no image {scene!r}.", f"It has: {listed}.")
 
 
 def _join_plain_pyramid(tif: tifffile.TiffFile, index: int) -> list[Any]:
@@ -138,21 +155,16 @@ def _join_plain_pyramid(tif: tifffile.TiffFile, index: int) -> list[Any]:
     return levels
 
 
-def _level_array(
-    path: Path, series: Any, level: int, plan: AxisPlan, cache: SegmentCache, lock: threading.Lock
-) -> PixelArray:
+def _level_array(series: Any, level: int, plan: AxisPlan, reading: Reading) -> PixelArray:
     """The level as t, z, y, x, c."""
     level_plan = plan if level == 0 else plan_axes(series.axes, series.shape)
-    mapped = _memory_map(path, series, level_plan)
-    array: PixelArray
-    if mapped is not None:
-        array = mapped
-    else:
-        segments = SegmentArray(series, level_plan, level, cache, lock)
+    array: PixelArray | None = _memory_map(reading.location, series, level_plan)
+    if array is None:
+        segments = SegmentArray(series, level_plan, level, reading.cache, reading.lock)
         if segments.segment_bytes > MAX_SEGMENT_BYTES:
             raise UnsupportedImageError(
-                f"{path} stores its pixels as compressed pieces of {segments.segment_bytes / 2**30:.0f} GB, and one "
-                "piece must be read whole.",
+                f"{reading.location} stores its pixels as compressed pieces of "
+                f"{segments.segment_bytes / 2**30:.0f} GB, and one piece must be read whole.",
                 "Convert it, for example with `vips tiffsave IN OUT.tif --tile --pyramid --compression deflate "
                 "--bigtiff`.",
             )
@@ -163,23 +175,19 @@ def _level_array(
     return array
 
 
-def _memory_map(path: Path, series: Any, plan: AxisPlan) -> PixelArray | None:
-    """Uncompressed pixels in one run, or None."""
+def _memory_map(location: Path | str, series: Any, plan: AxisPlan) -> PixelArray | None:
+    """Uncompressed pixels in one run of this very file, or None."""
     dtype, offset = series.dtype, series.dataoffset
     if offset is None or series.transform is not None or dtype.kind == "b" or series.keyframe.fillorder == 2:
         return None
-    if series.keyframe.parent.filehandle.path != str(path.resolve()) and not _same_file(series, path):
+    file = series.keyframe.parent
+    if isinstance(location, str) or Path(file.filehandle.path).resolve() != location.resolve():
         return None
-    order = series.keyframe.parent.byteorder
-    mapped = np.memmap(path, dtype.newbyteorder(order), "r", offset, tuple(series.shape))
+    mapped = np.memmap(location, dtype.newbyteorder(file.byteorder), "r", offset, tuple(series.shape))
     return PlannedArray(mapped, series.axes, plan)
 
 
-def _same_file(series: Any, path: Path) -> bool:
-    return Path(series.keyframe.parent.filehandle.path).resolve() == path.resolve()
-
-
-def _refuse_truncated(path: Path, levels: Sequence[Any]) -> None:
+def _refuse_truncated(location: Path | str, levels: Sequence[Any]) -> None:
     """Compare where the pixels should lie with the file's size."""
     for series in levels:
         for page in series.pages[:CHECKED_PAGES]:
@@ -188,7 +196,7 @@ def _refuse_truncated(path: Path, levels: Sequence[Any]) -> None:
             end = int((np.asarray(page.dataoffsets, np.int64) + np.asarray(page.databytecounts, np.int64)).max())
             if end > page.parent.filehandle.size:
                 raise DamagedImageError(
-                    f"{path} is cut off: its pixels reach to byte {end}, but it has only "
+                    f"{location} is cut off: its pixels reach to byte {end}, but it has only "
                     f"{page.parent.filehandle.size}.",
                     "Copy the file again.",
                 )

@@ -14,6 +14,7 @@ from tifffile import PHOTOMETRIC
 from napari_relay.sources.axes import AxisPlan
 from napari_relay.sources.base import Traits
 from napari_relay.sources.geo import georeference
+from napari_relay.sources.remote import url_name
 from napari_relay.sources.units import as_number, in_micrometres
 
 ALPHA = (1, 2)
@@ -25,16 +26,17 @@ def tiff_traits(
     tif: tifffile.TiffFile,
     series: Any,
     index: int,
-    path: Path,
+    location: Path | str,
     plan: AxisPlan,
     channel_names: Sequence[str] | None,
 ) -> Traits:
     """Traits of one series."""
     page = series.keyframe
+    path = location if isinstance(location, Path) else None
     crs, affine = georeference(page.geotiff_tags if page.is_geotiff else None, path)
     image = _ome_image(tif, index)
     return Traits(
-        name=path.name,
+        name=location.name if isinstance(location, Path) else url_name(location),
         format=_format(tif, series),
         path=path,
         channel_names=tuple(channel_names or _channel_names(tif, page, image, plan)),
@@ -42,8 +44,8 @@ def tiff_traits(
         pixel_size_um=_pixel_size(tif, page, image),
         crs=crs,
         affine=affine,
-        file_bytes=path.stat().st_size,
-        details=_details(tif, series, index),
+        file_bytes=tif.filehandle.size,
+        details=_details(tif, series, index) | ({"url": location} if path is None else {}),
     )
 
 

@@ -10,8 +10,9 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from napari_relay.errors import DamagedImageError, ImageError, MissingExtraError, UnsupportedImageError
-from napari_relay.sources.base import READ_ERRORS, reason
+from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError
+from napari_relay.sources.checks import READ_ERRORS, reason
+from napari_relay.sources.remote import missing_remote
 
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files that make a folder a zarr node."""
@@ -40,7 +41,7 @@ def open_node(location: Path | str) -> tuple[Any, Store]:
         store.close()
         raise ImageError(f"There is no zarr at {location}.", "Check the path.") from error
     except ImportError as error:
-        raise _missing_remote(str(location), error) from error
+        raise missing_remote(str(location), error) from error
     except STORE_ERRORS as error:
         store.close()
         raise DamagedImageError(f"Cannot open the zarr {location}: {reason(error)}.", "Copy it again.") from error
@@ -68,13 +69,6 @@ def _remote_store(url: str) -> Store:
     try:
         return FsspecStore.from_url(url, read_only=True)
     except ImportError as error:
-        raise _missing_remote(url, error) from error
+        raise missing_remote(url, error) from error
     except STORE_ERRORS as error:
         raise ImageError(f"Cannot reach {url}: {reason(error)}.", "Check the address and the network.") from error
-
-
-def _missing_remote(url: str, error: ImportError) -> MissingExtraError:
-    return MissingExtraError(
-        f"Opening {url} needs a library that is not installed ({reason(error)}).",
-        "Install it with `pip install napari-relay[remote]`.",
-    )

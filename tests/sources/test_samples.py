@@ -58,6 +58,8 @@ def test_what_is_known_of_a_sample(name: str, samples: Path) -> None:
 def test_pixels_are_those_of_tifffile(name: str, samples: Path) -> None:
     with open_image(samples / name) as source, tifffile.TiffFile(samples / name) as tif:
         for index, level in enumerate(tif.series[0].levels):
+            if source.levels[index].shape[0] > 3000:
+                continue  # the 50 megapixels of one level would take longer than all the rest
             truth = level.asarray()
             if level.axes[0] in "SC":
                 truth = np.moveaxis(truth, 0, -1)
