@@ -126,7 +126,7 @@ def test_kill_9_of_the_real_worker_while_it_encodes_changes_no_mask(slide: Path,
         ws.engine.on_state(lambda state, message: states.append(state))
         with ThreadPoolExecutor(1) as thread:
             click = thread.submit(ws.session().click, y, x)
-            wait_until(lambda: "busy" in states, "the worker computes")
+            wait_until(lambda: "busy" in states, "the worker computes", limit_s=240)  # torch has to load first
             os.kill(ws.engine.pid, signal.SIGKILL)
             after_death = click.result()
         undisturbed = ws.session().click(y, x)
