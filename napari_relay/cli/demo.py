@@ -137,7 +137,7 @@ def _row(played: Round) -> dict[str, Any]:
 def _print(rounds: list[Round], mean: float, kept: int, seconds: float, places: dict[str, str]) -> None:
     table = Table(title=f"{len(rounds)} coins, at most {CLICKS} clicks each", title_justify="left", show_footer=True)
     further = [played.further_ms for played in rounds if played.further_ms is not None]
-    table.add_column("object", "median or mean", justify="right")
+    table.add_column("object", "mean (ms: median)", justify="right")
     table.add_column("clicks", f"{statistics.fmean(played.clicks for played in rounds):.1f}", justify="right")
     table.add_column("IoU", f"{mean:.3f}", justify="right")
     table.add_column("first click, ms", f"{statistics.median(played.ms[0] for played in rounds):.0f}", justify="right")
