@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from napari_relay import __version__
+from napari_relay.errors import RelayError
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "napari", "PyQt5", "PyQt6", "zarr", "numpy", "timm")
@@ -108,6 +109,14 @@ def publish(args: argparse.Namespace, figures: Sequence[Figure], details: dict[s
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; what goes wrong for a known reason is said in one sentence, with exit code 1."""
+    try:
+        main()
+    except RelayError as error:
+        sys.exit(str(error))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

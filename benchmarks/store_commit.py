@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from napari_relay.geometry import Box
 from napari_relay.store import Project
-from recording import Figure, argument_parser, parse, publish, spread
+from recording import Figure, argument_parser, parse, publish, run, spread
 
 SIDE = 100_352
 TILE = 512
@@ -123,4 +123,4 @@ def tiles_of(project: Project, object_id: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
