@@ -4,7 +4,8 @@
 
 `loop` is the form of RITM (Sofiiuk, Petrov, Konushin, arXiv 2102.06583): one sample after the other, OpenCV's
 dilation, erosion and distance transform, numpy draws. `batch` is `relay_training.clicks`. Both draw the first
-clicks of a sample and one correction of a wrong mask. The last lines compare distance transforms alone.
+clicks of a sample and one correction of a wrong mask. The last lines compare what finds the deep part of an
+error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from scipy import ndimage
 
 from relay_training.clicks import ClickLaw, initial_clicks, next_clicks
-from relay_training.regions import distance_inside, sample_generators, separable_distance
+from relay_training.regions import deep_half, sample_generators
 
 Mask = npt.NDArray[np.bool_]
 LAW = ClickLaw(single_p=0, centre_p=0, error_p=0, late_p=0)
@@ -36,16 +37,21 @@ def main() -> None:
     target, logits = torch.from_numpy(targets).long(), torch.from_numpy(shown * 8.0 - 4.0)
     rngs = sample_generators(0, 0, range(args.batch))
     errors = targets & ~shown
+    octets = errors.astype(np.uint8)
     cases: dict[str, Callable[[], object]] = {
         "first clicks, loop": lambda: [_first_loop(m, r) for m, r in zip(targets, rngs, strict=True)],
         "first clicks, batch": lambda: initial_clicks(target, rngs, LAW),
         "correction, loop": lambda: [_next_loop(*x) for x in zip(targets, shown, rngs, strict=True)],
         "correction, batch": lambda: next_clicks(logits, target, rngs),
-        "distance, OpenCV mask 5": lambda: [cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in errors],
-        "distance, OpenCV exact": lambda: [cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 0) for m in errors],
-        "distance, scipy, whole frame": lambda: [ndimage.distance_transform_edt(np.pad(m, 1)) for m in errors],
-        "distance, scipy, box (CPU)": lambda: distance_inside(torch.from_numpy(errors)),
-        "distance, separable (GPU)": lambda: separable_distance(torch.from_numpy(errors)),
+        "single first click, batch": lambda: initial_clicks(target, rngs, ClickLaw(single_p=1)),
+        "depth alone, OpenCV mask 5": lambda: [
+            cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in errors
+        ],
+        "depth alone, OpenCV exact": lambda: [
+            cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 0) for m in errors
+        ],
+        "depth alone, scipy exact": lambda: [ndimage.distance_transform_edt(np.pad(m, 1)) for m in errors],
+        "depth alone, batch": lambda: deep_half(errors),
     }
     print(f"{platform.processor() or platform.machine()}, {args.threads} thread(s), torch {torch.__version__}")
     print(f"{args.side} x {args.side} px, batch {args.batch}, best of {args.repeats}")

@@ -19,15 +19,8 @@ from relay_training.clicks import (
     next_clicks,
 )
 from relay_training.prompts import DAMAGES, PreviousLaw, corrupt, disk_maps, previous_masks
-from relay_training.regions import (
-    deepest_pixel,
-    dilate,
-    distance_inside,
-    draw_pixels,
-    erode,
-    sample_generators,
-    separable_distance,
-)
+from relay_training.regions import deep_half, deepest_pixel, dilate, draw_pixels, erode, sample_generators
+from relay_training.robot import Robot
 
 RITM = ClickLaw(single_p=0, centre_p=0, error_p=0, late_p=0, jitter_px=0)
 
@@ -59,11 +52,12 @@ def under(target: torch.Tensor, clicks: ClickBatch, label: int) -> torch.Tensor:
 # -- regions --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("side", [64, 112, 130])
 @pytest.mark.parametrize("radius", [0, 1, 3, 9])
-def test_erosion_and_dilation_equal_repeated_three_by_three(radius):
-    masks = blobs(1)
+def test_erosion_and_dilation_equal_repeated_three_by_three(radius, side):
+    masks = blobs(1, side=side)
     square = np.ones((3, 3), bool)
-    got_wide, got_thin = (f(torch.from_numpy(masks), torch.full((4,), radius)).numpy() for f in (dilate, erode))
+    got_wide, got_thin = dilate(masks, np.full(4, radius)), erode(masks, np.full(4, radius))
     for mask, wide, thin in zip(masks, got_wide, got_thin, strict=True):
         expected = mask if radius == 0 else ndimage.binary_dilation(mask, square, radius)
         smaller = mask if radius == 0 else ndimage.binary_erosion(mask, square, radius, border_value=1)
@@ -71,27 +65,56 @@ def test_erosion_and_dilation_equal_repeated_three_by_three(radius):
         assert (thin == smaller).all()
 
 
-def test_both_distance_transforms_are_exact_and_count_the_frame_as_outside():
-    masks = blobs(2, 6)
-    masks[4], masks[5] = False, True
-    expected = [ndimage.distance_transform_edt(np.pad(m, 1))[1:-1, 1:-1] for m in masks]
+def test_each_sample_grows_by_its_own_radius():
+    masks = blobs(2)
+    radius = np.array([0, 2, 5, 1])
+    together = dilate(masks, radius)
+    assert all((together[i] == dilate(masks[i : i + 1], radius[i : i + 1])[0]).all() for i in range(4))
 
-    assert np.allclose(distance_inside(torch.from_numpy(masks)).numpy(), expected, atol=1e-5)
-    assert np.allclose(separable_distance(torch.from_numpy(masks)).numpy(), expected, atol=1e-5)
-    wide = torch.ones(1, 3, 20, dtype=torch.bool)
-    assert torch.equal(separable_distance(wide), distance_inside(wide))
+
+@pytest.mark.parametrize("side", [40, 64, 112, 200])
+def test_the_deep_half_equals_alternating_erosions_of_each_mask(side):
+    masks = blobs(3, 6, side)
+    masks[4], masks[5] = False, True
+    cross, square = ndimage.generate_binary_structure(2, 1), np.ones((3, 3), bool)
+
+    depth, core = deep_half(masks)
+
+    for mask, deepest, half in zip(masks, depth, core, strict=True):
+        levels = [mask]
+        while levels[-1].any():
+            levels.append(ndimage.binary_erosion(levels[-1], cross if len(levels) % 2 else square))
+        assert deepest == len(levels) - 1
+        assert (half == levels[deepest // 2]).all()
+
+
+def test_the_depth_is_near_the_euclidean_one_and_never_above_it():
+    masks = blobs(4, 16, 112)
+    depth, _ = deep_half(masks)
+    exact = np.array([ndimage.distance_transform_edt(np.pad(mask, 1)).max() for mask in masks])
+    assert (depth <= exact + 1e-6).all()
+    assert (depth >= exact / 1.13 - 1).all()
+
+
+def test_the_deepest_pixel_is_where_the_robot_clicks():
+    for mask in blobs(5, 20):
+        click = Robot(mask).next_click(np.zeros_like(mask))
+        assert deepest_pixel(mask) == (click.y, click.x)
+    assert deepest_pixel(np.ones((4, 4), bool)) == (1, 1)
+    assert deepest_pixel(np.zeros((4, 4), bool)) == (-1, -1)
 
 
 def test_drawn_pixels_are_uniform_over_the_region():
-    region = torch.zeros(2, 4, 5, dtype=torch.bool)
+    region = np.zeros((2, 4, 5), bool)
     region[0, 1:3, 2:4] = True
-    u = torch.from_numpy(np.random.default_rng(0).random((2, 8000)))
+    u = np.random.default_rng(0).random((2, 8000))
 
     points = draw_pixels(region, u)
 
-    counts = torch.zeros(4, 5).index_put((points[0, :, 0], points[0, :, 1]), torch.ones(8000), accumulate=True)
+    counts = np.zeros((4, 5))
+    np.add.at(counts, tuple(points[0].T), 1)
     assert counts[~region[0]].sum() == 0
-    assert (counts[region[0]] - 2000).abs().max() < 3 * (8000 * 0.25 * 0.75) ** 0.5
+    assert np.abs(counts[region[0]] - 2000).max() < 3.5 * (8000 * 0.25 * 0.75) ** 0.5
     assert (points[1] == -1).all()
 
 
@@ -151,7 +174,7 @@ def test_negative_clicks_lie_in_their_places():
     others[:, 30:35, 30:35] = True
     for weights, allowed in (
         ((0, 1, 0), others[0]),
-        ((0, 0, 1), dilate(target[:1] == 1, torch.tensor([1]))[0] & (target[0] != 1)),
+        ((0, 0, 1), torch.from_numpy(dilate(target[:1].numpy() == 1, np.array([1]))[0]) & (target[0] != 1)),
         ((1, 0, 0), target[0] == 0),
     ):
         law = ClickLaw(*(24, 0.8, 0, 0, 0, 0), background=weights[0], other=weights[1], border=weights[2], jitter_px=0)
@@ -256,9 +279,12 @@ def test_a_tie_gives_a_negative_click_and_no_error_gives_none():
     assert clicks.points[:, 0].tolist() == [[14, 14], [-1, -1], [-1, -1]]
 
 
-def test_the_deepest_pixel_is_the_first_of_equals():
-    distance = distance_inside(torch.ones(1, 4, 4, dtype=torch.bool))
-    assert deepest_pixel(distance).tolist() == [[1, 1]]
+def test_of_equally_deep_errors_the_larger_one_is_corrected():
+    target = torch.zeros(1, 20, 40, dtype=torch.long)
+    target[0, 2:7, 2:30] = 1
+    shown = torch.full((1, 20, 40), -5.0)
+    shown[0, 12:17, 2:9] = 5
+    assert next_clicks(shown, target, generators(1)).labels.item() == POSITIVE
 
 
 def test_clicks_are_packed_and_scaled_to_view_pixels():

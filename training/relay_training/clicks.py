@@ -7,16 +7,23 @@ pixels of a 448 pixel view and scaled to the target's side. Targets are [B, H, W
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from relay_training.regions import (
     Generators,
+    Masks,
+    Numbers,
+    Uniforms,
+    areas,
+    deep_half,
     deepest_pixel,
     dilate,
-    distance_inside,
     draw_pixels,
     erode,
     uniforms,
@@ -48,6 +55,9 @@ class ClickBatch:
         """These clicks and then the other ones, without empty columns."""
         both = ClickBatch(torch.cat([self.points, other.points], 1), torch.cat([self.labels, other.labels], 1))
         return both.packed()
+
+    def to(self, device: torch.device | str) -> ClickBatch:
+        return ClickBatch(self.points.to(device), self.labels.to(device))
 
     def packed(self) -> ClickBatch:
         """The same with the clicks of each sample first and no column that is empty for all."""
@@ -118,33 +128,36 @@ def initial_clicks(
     """
     law = law or ClickLaw()
     n, side = law.max_clicks, target.shape[-1]
-    u = uniforms(rngs, 6 + MAX_PARTS + 3 * n, target.device)
-    inside = target == 1
-    shrink = torch.where(u[:, 0] < law.erode_p, max(1, round(law.erode_px * side / VIEW_SIDE)), 0)
-    wanted_positive, wanted_negative = _counts(u[:, 1:5], law)
-    slots = torch.arange(n, device=target.device)[None]
+    u = uniforms(rngs, 6 + MAX_PARTS + 3 * n)
+    truth = target.detach().cpu().numpy()
+    inside = truth == 1
+    shrink = np.where(u[:, 0] < law.erode_p, max(1, round(law.erode_px * side / VIEW_SIDE)), 0)
+    positives, negatives = _counts(u[:, 1:5], law)
+    slots = np.arange(n)[None]
 
-    drawn = draw_pixels(_eroded(inside, shrink), u[:, -3 * n : -2 * n])
-    first = _first_click(inside, u[:, 5], law)
-    drawn[:, 0] = torch.where(first[:, :1] >= 0, first, drawn[:, 0])
-    points, wanted = [drawn], [slots < wanted_positive[:, None]]
+    wanted = slots < positives[:, None]
+    drawn = draw_pixels(_eroded(inside, shrink), u[:, -3 * n : -2 * n], wanted)
+    _place_first(drawn, inside, u[:, 5], law)
+    points = [drawn]
     if parts is not None:
-        points, wanted = _one_a_part(drawn, wanted[0], parts, shrink, u[:, 6 : 6 + MAX_PARTS])
-    points.append(_negative_points(target, others, u[:, -2 * n :], law))
-    wanted.append(slots < wanted_negative[:, None])
+        points = _one_a_part(drawn, parts.detach().cpu().numpy(), shrink, u[:, 6 : 6 + MAX_PARTS])
+    elsewhere = None if others is None else others.detach().cpu().numpy().astype(bool)
+    points.append(_negative_points(truth, elsewhere, u[:, -2 * n :], slots < negatives[:, None], law))
 
-    where = torch.cat(points, 1)
-    labels = torch.full(where.shape[:2], POSITIVE, device=target.device)
+    where = np.concatenate(points, axis=1)
+    labels = np.full(where.shape[:2], POSITIVE)
     labels[:, -n:] = NEGATIVE
-    labels = torch.where(torch.cat(wanted, 1) & (where[..., 0] >= 0), labels, ABSENT)
-    batch = ClickBatch(torch.where(labels[..., None] == ABSENT, -1, where).float(), labels).packed()
-    return jitter(batch, target, rngs, law.jitter_px * side / VIEW_SIDE)
+    labels[where[..., 0] < 0] = ABSENT
+    batch = ClickBatch(torch.from_numpy(where).float(), torch.from_numpy(labels)).packed()
+    return jitter(batch, target, rngs, law.jitter_px * side / VIEW_SIDE).to(target.device)
 
 
 def next_clicks(
     logits: Tensor, target: Tensor, rngs: Generators, *, centre_p: float = 0.0, threshold: float = 0.49
 ) -> ClickBatch:
     """One correction click a sample, [B, 1]: in the deeper half of the deeper kind of error.
+
+    Of equally deep kinds the one with the larger deeper half is corrected, then the wrongly covered one.
 
     Parameters
     ----------
@@ -162,17 +175,22 @@ def next_clicks(
     ClickBatch
         A sample without error has no click (label -1).
     """
-    shown = logits.detach().reshape(target.shape).float().sigmoid()
-    missed = distance_inside((target == 1) & (shown < threshold))
-    extra = distance_inside((target == 0) & (shown > threshold))
-    positive = missed.amax((1, 2)) > extra.amax((1, 2))
-    distance = torch.where(positive[:, None, None], missed, extra)
-    depth = distance.amax((1, 2))
-    u = uniforms(rngs, 2, target.device)
-    point = draw_pixels(distance > depth[:, None, None] / 2, u[:, :1])[:, 0]
-    point = torch.where((u[:, 1] < centre_p)[:, None], deepest_pixel(distance), point)
-    label = torch.where(depth > 0, positive.long(), ABSENT)
-    return ClickBatch(torch.where(label[:, None] == ABSENT, -1, point).float()[:, None], label[:, None])
+    shown = logits.detach().reshape(target.shape).float()
+    level = math.log(threshold / (1 - threshold))
+    wrong = torch.stack([(target == 1) & (shown < level), (target == 0) & (shown > level)])
+    b = target.shape[0]
+    errors = wrong.cpu().numpy().reshape(2 * b, *target.shape[1:])
+    depth, core = deep_half(errors)
+    weight = depth * (errors[0].size + 1) + areas(core)
+    positive = weight[:b] > weight[b:]
+    chosen = np.where(positive, 0, b) + np.arange(b)
+    u = uniforms(rngs, 2)
+    point = draw_pixels(core[chosen], u[:, :1])[:, 0]
+    for row in np.flatnonzero(u[:, 1] < centre_p):
+        point[row] = deepest_pixel(errors[chosen[row]])
+    label = np.where(point[:, 0] >= 0, positive.astype(np.int64), ABSENT)
+    batch = ClickBatch(torch.from_numpy(point[:, None]).float(), torch.from_numpy(label[:, None]))
+    return batch.to(target.device)
 
 
 def jitter(batch: ClickBatch, target: Tensor, rngs: Generators, pixels: float) -> ClickBatch:
@@ -182,83 +200,85 @@ def jitter(batch: ClickBatch, target: Tensor, rngs: Generators, pixels: float) -
     b, n = batch.labels.shape
     h, w = target.shape[-2:]
     # As many numbers whatever the batch's width, so that a sample does not depend on its neighbours.
-    u = torch.zeros(b, n, 2, dtype=torch.float64)
+    u = np.zeros((b, n, 2), np.float32)
     for row, (rng, count) in enumerate(zip(rngs, batch.count.tolist(), strict=True)):
-        u[row, :count] = torch.from_numpy(rng.random((count, 2)))
-    moved = batch.points + ((u * 2 - 1) * pixels).to(batch.points)
+        u[row, :count] = rng.random((count, 2))
+    moved = batch.points + torch.from_numpy(u * 2 - 1).to(batch.points) * pixels
     low, high = moved.new_tensor(-0.5), moved.new_tensor([h - 0.5, w - 0.5]) - 1e-3
     moved = torch.minimum(torch.maximum(moved, low), high)
-    same = _under(target, moved) == _under(target, batch.points)
+    truth = target.to(batch.points.device)
+    same = _under(truth, moved) == _under(truth, batch.points)
     keep = same & (batch.labels != ABSENT)
     return ClickBatch(torch.where(keep[..., None], moved, batch.points), batch.labels)
 
 
-def _counts(u: Tensor, law: ClickLaw) -> tuple[Tensor, Tensor]:
+def _counts(u: Uniforms, law: ClickLaw) -> tuple[Numbers, Numbers]:
     """Numbers of positive and negative clicks, [B] each, by `u` [B, 4]."""
     n = law.max_clicks
-    weights = law.gamma ** torch.arange(n + 1, dtype=torch.float64, device=u.device)
-    up_to, all_of_them = weights[:n].cumsum(0), weights.cumsum(0)
-    positive = 1 + torch.searchsorted(up_to / up_to[-1], u[:, 0].contiguous(), right=True).clamp_max(n - 1)
-    negative = torch.searchsorted(all_of_them / all_of_them[-1], u[:, 1].contiguous(), right=True).clamp_max(n)
+    weights = law.gamma ** np.arange(n + 1)
+    up_to, all_of_them = np.cumsum(weights[:n]), np.cumsum(weights)
+    positive = 1 + np.minimum(np.searchsorted(up_to / up_to[-1], u[:, 0], side="right"), n - 1)
+    negative = np.minimum(np.searchsorted(all_of_them / all_of_them[-1], u[:, 1], side="right"), n)
     late, single = u[:, 2] < law.late_p, u[:, 3] < law.single_p
-    positive = torch.where(late, 1 + (u[:, 0] * n).long(), positive)
-    negative = torch.where(late, (u[:, 1] * (n + 1)).long(), negative)
-    return torch.where(single, 1, positive), torch.where(single, 0, negative)
+    positive = np.where(late, 1 + (u[:, 0] * n).astype(np.int64), positive)
+    negative = np.where(late, (u[:, 1] * (n + 1)).astype(np.int64), negative)
+    return np.where(single, 1, positive), np.where(single, 0, negative)
 
 
-def _eroded(mask: Tensor, radius: Tensor) -> Tensor:
-    """The mask without its rim, or all of it where 10 pixels or less would remain."""
-    smaller = erode(mask, radius)
-    return torch.where((smaller.sum((1, 2)) > 10)[:, None, None], smaller, mask)
+def _eroded(masks: Masks, radius: Numbers) -> Masks:
+    """The masks without their rim; all of one where 10 pixels or less would remain."""
+    smaller = erode(masks, radius)
+    return np.where((areas(smaller) > 10)[:, None, None], smaller, masks)
 
 
-def _one_a_part(
-    points: Tensor, wanted: Tensor, parts: Tensor, shrink: Tensor, u: Tensor
-) -> tuple[list[Tensor], list[Tensor]]:
+def _one_a_part(points: Numbers, parts: Masks, shrink: Numbers, u: Uniforms) -> list[Numbers]:
     """Put one point of each part before the others of a merged target, as many in all as there is room for.
 
     Points of the union follow by the law of the negatives: one less than that of the positives.
     """
-    merged = parts.any(3).any(2).sum(1) > 1  # [B]
+    merged = parts.any((2, 3)).sum(1) > 1  # [B]
     found = [draw_pixels(_eroded(parts[:, p], shrink), u[:, p : p + 1]) for p in range(parts.shape[1])]
-    each = torch.cat(found, 1)  # [B, P, 2]
-    taken = (each[..., 0] >= 0) & merged[:, None]
-    rest = wanted.clone()
-    rest[:, 0] &= ~merged
-    rest &= rest.cumsum(1) <= (wanted.shape[1] - taken.sum(1))[:, None]
-    return [each, points], [taken, rest]
+    each = np.concatenate(found, axis=1)  # [B, P, 2]
+    each[~merged] = -1
+    taken = each[..., 0] >= 0
+    points[merged, 0] = -1
+    room = points.shape[1] - taken.sum(1)
+    points[np.cumsum(points[..., 0] >= 0, axis=1) > room[:, None]] = -1
+    return [each, points]
 
 
-def _first_click(inside: Tensor, u: Tensor, law: ClickLaw) -> Tensor:
-    """The first positive click where it is not drawn from the region, int64 [B, 2]; (-1, -1) elsewhere."""
-    centre = u < law.centre_p
+def _place_first(points: Numbers, inside: Masks, u: Uniforms, law: ClickLaw) -> None:
+    """Move the first point where it is not to be drawn from the region: to the middle, or into the deeper
+    half.
+    """
+    for row in np.flatnonzero((u < law.centre_p) & inside.any((1, 2))):
+        points[row, 0] = deepest_pixel(inside[row])
     deep = (u >= law.centre_p) & (u < law.centre_p + law.error_p)
-    chosen = (centre | deep) & inside.any(2).any(1)
-    first = torch.full((len(u), 2), -1, device=inside.device)
-    if not bool(chosen.any()):
-        return first
-    distance = distance_inside(inside[chosen])
-    middle = deepest_pixel(distance)
-    # The rest of u after the choice is uniform again.
-    again = ((u[chosen] - law.centre_p) / max(law.error_p, 1e-9)).clamp(0, 1 - 1e-9)
-    drawn = draw_pixels(distance > distance.amax((1, 2), keepdim=True) / 2, again[:, None])[:, 0]
-    first[chosen] = torch.where(centre[chosen][:, None], middle, drawn)
-    return first
+    if deep.any():
+        # The rest of u after the choice is uniform again.
+        again = ((u[deep] - law.centre_p) / law.error_p).clip(0, 1 - 1e-9)
+        points[deep, 0] = draw_pixels(deep_half(inside[deep])[1], again[:, None])[:, 0]
 
 
-def _negative_points(target: Tensor, others: Tensor | None, u: Tensor, law: ClickLaw) -> Tensor:
+def _negative_points(
+    truth: npt.NDArray[np.integer], others: Masks | None, u: Uniforms, wanted: npt.NDArray[np.bool_], law: ClickLaw
+) -> Numbers:
     """Negative points [B, n, 2] by `u` [B, 2 n]: the place of each, and the pixel in it."""
     n = u.shape[1] // 2
-    inside, background = target == 1, target == 0
-    radius = torch.ceil(law.expand * inside.sum((1, 2)).double().sqrt()).long()
+    points = np.full((*wanted.shape, 2), -1, np.int64)
+    if not wanted.any():
+        return points
+    inside, background = truth == 1, truth == 0
+    radius = np.ceil(law.expand * np.sqrt(areas(inside))).astype(np.int64)
     border = dilate(inside, radius) & background
-    elsewhere = background if others is None else others.bool() & background
-    none_other = ~elsewhere.any(2).any(1)
-    elsewhere = torch.where(none_other[:, None, None], background, elsewhere)
-    weights = u.new_tensor([law.background, law.other, law.border]).cumsum(0)
-    place = torch.searchsorted(weights / weights[-1], u[:, :n].contiguous(), right=True).clamp_max(2)
-    drawn = torch.stack([draw_pixels(r, u[:, n:]) for r in (background, elsewhere, border)])  # [3, B, n, 2]
-    return drawn.gather(0, place[None, ..., None].expand(1, *place.shape, 2))[0]
+    elsewhere = background if others is None else others & background
+    elsewhere = np.where(elsewhere.any((1, 2))[:, None, None], elsewhere, background)
+    limits = np.cumsum([law.background, law.other, law.border])
+    place = np.minimum(np.searchsorted(limits / limits[-1], u[:, :n], side="right"), 2)
+    for number, region in enumerate((background, elsewhere, border)):
+        here = wanted & (place == number)
+        points[here] = draw_pixels(region, u[:, n:], here)[here]
+    return points
 
 
 def _under(target: Tensor, points: Tensor) -> Tensor:
