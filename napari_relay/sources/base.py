@@ -151,7 +151,12 @@ class Source(ABC):
     @property
     def where(self) -> str:
         """How messages name the image."""
-        return str(self.path) if self.path is not None else self.name
+        return str(self.path if self.path is not None else self.traits.details.get("url", self.name))
+
+    @property
+    def stored_rows(self) -> int:
+        """Rows that the file stores together: reading fewer at a time decodes some of them more than once."""
+        return 1
 
     # Pixels --------------------------------------------------------------------------------------------------
 

@@ -52,10 +52,14 @@ class ZarrSource(Source):
         scales: Sequence[tuple[float, float] | None],
         store: Store | None,
     ) -> None:
-        self._nodes, self._store = tuple(nodes), store
+        self._nodes, self._store, self._stored_axes = tuple(nodes), store, axes
         plans = [plan, *(plan_axes(axes, node.shape) for node in nodes[1:])]
         arrays = [PlannedArray(node, axes, own) for node, own in zip(nodes, plans, strict=True)]
         super().__init__(traits, arrays, CANONICAL, scales)
+
+    @property
+    def stored_rows(self) -> int:
+        return int(self._nodes[0].chunks[self._stored_axes.index("Y")])
 
     def _make_fingerprint(self) -> str:
         chunk_bytes = math.prod(self._nodes[0].chunks) * self.dtype.itemsize

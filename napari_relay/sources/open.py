@@ -124,6 +124,8 @@ def _open_path(text: str, scene: int | str | None, channel_names: Sequence[str] 
 
         return open_zarr(text, scene, channel_names)
     path = Path(text).expanduser().absolute()
+    if path.name in ("zarr.json", ".zgroup", ".zattrs", ".zarray"):  # a file dialog cannot choose a folder
+        path = path.parent
     head = read_head(path)
     if path.suffix.lower() in SLIDES and head:  # before the bytes: an MRXS begins like a JPEG, an NDPI like a TIFF
         from napari_relay.sources.slides import open_slide

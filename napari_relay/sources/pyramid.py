@@ -25,8 +25,9 @@ from napari_relay.sources.base import Source
 MAX_SIDE = 8192
 MAX_PIXELS = 64_000_000
 CHUNK = 512
-BLOCK = (2 * CHUNK, 8 * CHUNK)
-"""Rows and columns written between two progress values (12 MB of RGB); whole chunks, and wide for strips."""
+BLOCK_AREA = 16 * CHUNK * CHUNK
+"""Pixels written between two progress values (12 MB of RGB), so that a build can be stopped within a second."""
+MAX_BLOCK_ROWS = 4 * CHUNK
 COARSEST_SIDE = 512
 
 
@@ -118,8 +119,12 @@ def build_pyramid(source: Source, cache_dir: Path | None = None) -> Generator[Pr
 def _write_blocks(source: Source, cache: Any, arrays: list[Any]) -> Iterator[Progress]:
     shapes = [array.shape[-2:] for array in arrays]
     planes = [Plane(t, z) for t in range(source.sizes_t) for z in range(source.sizes_z)]
+    rows = [min(MAX_BLOCK_ROWS, -(-source.stored_rows // CHUNK) * CHUNK)] + [CHUNK] * (len(shapes) - 1)
     blocks = [
-        Block(level, plane, box) for level, shape in enumerate(shapes) for plane in planes for box in _boxes(shape)
+        Block(level, plane, box)
+        for level, shape in enumerate(shapes)
+        for plane in planes
+        for box in _boxes(shape, rows[level])
     ]
     total, done, written = sum(block.chunks for block in blocks), 0, 0
     started = time.monotonic()
@@ -133,10 +138,12 @@ def _write_blocks(source: Source, cache: Any, arrays: list[Any]) -> Iterator[Pro
         yield Progress(done, total, left)
 
 
-def _boxes(shape: tuple[int, int]) -> Iterator[Box]:
-    for y in range(0, shape[0], BLOCK[0]):
-        for x in range(0, shape[1], BLOCK[1]):
-            yield Box(y, x, y + BLOCK[0], x + BLOCK[1]).clip(shape)
+def _boxes(shape: tuple[int, int], rows: int) -> Iterator[Box]:
+    """Blocks of whole chunks, in the order in which files store pixels."""
+    columns = BLOCK_AREA // rows
+    for y in range(0, shape[0], rows):
+        for x in range(0, shape[1], columns):
+            yield Box(y, x, y + rows, x + columns).clip(shape)
 
 
 def _read_finer(source: Source, arrays: list[Any], block: Block) -> npt.NDArray[Any]:

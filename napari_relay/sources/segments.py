@@ -20,6 +20,9 @@ from PIL import Image
 from napari_relay.sources.axes import AxisPlan
 
 CACHE_BYTES = 64 << 20
+MAX_CACHE_BYTES = 512 << 20
+BAND_ROWS = 512
+"""Strips are as wide as the image: the cache holds what a row of boxes of this height needs (up to the maximum)."""
 APERIO_YCBCR = 33003
 LOSSLESS = (1, 5, 8, 32773, 32946, 50000)
 """Compressions that know nothing of colour."""
@@ -34,7 +37,7 @@ class SegmentCache:
     """
 
     def __init__(self, limit_bytes: int = CACHE_BYTES) -> None:
-        self._limit = limit_bytes
+        self.limit_bytes = limit_bytes
         self._held = 0
         self._lock = threading.Lock()
         self._segments: OrderedDict[Key, Array] = OrderedDict()
@@ -59,7 +62,7 @@ class SegmentCache:
             with self._lock:
                 self._segments[key] = segment
                 self._held += segment.nbytes
-                while self._held > self._limit and len(self._segments) > 1:
+                while self._held > self.limit_bytes and len(self._segments) > 1:
                     self._held -= self._segments.popitem(last=False)[1].nbytes
             return segment
 
@@ -95,6 +98,19 @@ class SegmentArray:
         self._thick = max(1, frame.tiledepth) if frame.is_tiled else 1
         self._grid = tuple(-(-size // side) for size, side in zip(self.shape[2:4], self._side, strict=True))
         frame.decode  # noqa: B018 - built once here, not by several threads at once
+
+    @property
+    def stored_rows(self) -> int:
+        """Rows of one segment."""
+        return int(min(self._side[0], self.shape[2]))
+
+    @property
+    def band_bytes(self) -> int:
+        """Size of the decoded segments under `BAND_ROWS` rows as wide as the image, when they are strips; else 0."""
+        if self._frame.is_tiled:
+            return 0
+        rows = max(BAND_ROWS, self.stored_rows) + self.stored_rows
+        return int(rows * self.shape[3] * self._samples * self.dtype.itemsize)
 
     @property
     def segment_bytes(self) -> int:

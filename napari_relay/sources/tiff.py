@@ -27,7 +27,7 @@ from napari_relay.sources.base import PixelArray, Source, Traits
 from napari_relay.sources.checks import READ_ERRORS, reason
 from napari_relay.sources.fingerprint import file_fingerprint, stream_fingerprint
 from napari_relay.sources.remote import open_remote
-from napari_relay.sources.segments import PaletteArray, SegmentArray, SegmentCache
+from napari_relay.sources.segments import MAX_CACHE_BYTES, PaletteArray, SegmentArray, SegmentCache
 from napari_relay.sources.tiff_complaints import Complaints
 from napari_relay.sources.tiff_traits import tiff_traits
 
@@ -55,6 +55,11 @@ class TiffSource(Source):
     def __init__(self, tif: tifffile.TiffFile, traits: Traits, arrays: Sequence[PixelArray], reading: Reading) -> None:
         self._tif, self._reading = tif, reading
         super().__init__(traits, arrays, CANONICAL)
+
+    @property
+    def stored_rows(self) -> int:
+        first = self._arrays[0]
+        return first.stored_rows if isinstance(first, SegmentArray) else 1
 
     def _make_fingerprint(self) -> str:
         reading = self._reading
@@ -168,6 +173,8 @@ def _level_array(series: Any, level: int, plan: AxisPlan, reading: Reading) -> P
                 "Convert it, for example with `vips tiffsave IN OUT.tif --tile --pyramid --compression deflate "
                 "--bigtiff`.",
             )
+        band = min(segments.band_bytes, MAX_CACHE_BYTES)
+        reading.cache.limit_bytes = max(reading.cache.limit_bytes, band)
         array = segments
     page = series.keyframe
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and plan.channels == 1:

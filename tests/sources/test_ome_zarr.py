@@ -217,6 +217,13 @@ def test_a_folder_zipped_with_its_name_opens_too(tmp_path: Path) -> None:
         assert source.format == "ome-zarr 0.5 (zip)"
 
 
+def test_its_metadata_file_stands_for_the_folder(tmp_path: Path) -> None:
+    path = write(tmp_path / "slide.zarr", [made_up(80, 90)], ome(multiscale("yx", [[1, 1]])))
+
+    with open_image(path / "zarr.json") as source:
+        assert source.path == path
+
+
 def test_a_copy_in_a_zip_is_the_same_image(tmp_path: Path) -> None:
     path = write(tmp_path / "slide.zarr", [made_up(80, 90)], ome(multiscale("yx", [[1, 1]])))
     archive = Path(shutil.make_archive(str(tmp_path / "slide.zarr"), "zip", path))

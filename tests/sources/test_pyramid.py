@@ -26,6 +26,7 @@ from napari_relay.geometry import Box
 from napari_relay.sources import Progress, Source, build_pyramid, needs_pyramid, open_image
 from napari_relay.sources import pyramid as pyramid_module
 from napari_relay.sources.pyramid import halve, pyramid_shapes
+from napari_relay.sources.segments import SegmentArray
 
 
 class TestPyramidFromTheCache(SourceContract):
@@ -326,6 +327,27 @@ def test_a_stack_of_many_channels_keeps_all_planes(tmp_path: Path) -> None:
         for level, truth in zip(cached.layer_data(), (image, halve(image)), strict=True):
             np.testing.assert_array_equal(np.asarray(level), np.moveaxis(truth, 1, -1))
     assert progress[-1].total == 4 * (2 * 2 + 1)
+
+
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 1}, {"rowsperstrip": 700}, {"tile": (1024, 256)}])
+def test_every_stored_piece_is_decoded_once(
+    layout: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyramid_module, "BLOCK_AREA", 4 * 512 * 512)
+    image = made_up(1300, 2900)
+    tifffile.imwrite(tmp_path / "wide.tif", image, compression="zstd", **layout)
+    decoded: list[int] = []
+    original = SegmentArray._decode
+    monkeypatch.setattr(
+        SegmentArray, "_decode", lambda self, page, index: decoded.append(index) or original(self, page, index)
+    )
+
+    with open_image(tmp_path / "wide.tif") as source:
+        _, cached = build(source, tmp_path / "cache")
+
+    with cached:
+        np.testing.assert_array_equal(cached.read(Box(700, 1000, 1300, 2900))[..., 0], image[700:, 1000:])
+    assert len(decoded) == len(set(decoded))
 
 
 def test_a_blank_image_is_finished_only_once(tmp_path: Path) -> None:
