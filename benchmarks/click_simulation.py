@@ -25,6 +25,7 @@ from relay_training.clicks import ClickLaw, initial_clicks, next_clicks
 from relay_training.regions import deep_half, sample_generators
 
 Mask = npt.NDArray[np.bool_]
+Click = tuple[int, int, int]
 LAW = ClickLaw(single_p=0, centre_p=0, error_p=0, late_p=0)
 
 
@@ -34,14 +35,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     targets, shown = (_blobs(seed, args.batch, args.side) for seed in (0, 1))
-    target, logits = torch.from_numpy(targets).long(), torch.from_numpy(shown * 8.0 - 4.0)
+    target, logits = torch.from_numpy(targets).long(), torch.from_numpy((shown * 8.0 - 4.0).astype(np.float32))
     rngs = sample_generators(0, 0, range(args.batch))
     errors = targets & ~shown
-    octets = errors.astype(np.uint8)
     cases: dict[str, Callable[[], object]] = {
         "first clicks, loop": lambda: [_first_loop(m, r) for m, r in zip(targets, rngs, strict=True)],
         "first clicks, batch": lambda: initial_clicks(target, rngs, LAW),
-        "correction, loop": lambda: [_next_loop(*x) for x in zip(targets, shown, rngs, strict=True)],
+        "correction, loop": lambda: [_next_loop(*x) for x in zip(target.numpy(), logits.numpy(), rngs, strict=True)],
         "correction, batch": lambda: next_clicks(logits, target, rngs),
         "single first click, batch": lambda: initial_clicks(target, rngs, ClickLaw(single_p=1)),
         "depth alone, OpenCV mask 5": lambda: [
@@ -83,7 +83,7 @@ def _blobs(seed: int, batch: int, side: int) -> Mask:
     return smooth > smooth.std() * 0.5
 
 
-def _first_loop(mask: Mask, rng: np.random.Generator) -> list[tuple[int, int, int]]:
+def _first_loop(mask: Mask, rng: np.random.Generator) -> list[Click]:
     """First clicks of one sample by RITM's sampler."""
     kernel, thin = np.ones((3, 3), np.uint8), mask
     if rng.random() < LAW.erode_p:
@@ -104,11 +104,12 @@ def _first_loop(mask: Mask, rng: np.random.Generator) -> list[tuple[int, int, in
     return clicks
 
 
-def _next_loop(mask: Mask, shown: Mask, rng: np.random.Generator) -> tuple[int, int, int]:
+def _next_loop(target: npt.NDArray[np.int64], logits: npt.NDArray[np.float32], rng: np.random.Generator) -> Click:
     """One correction of one sample by RITM's rule."""
+    shown, wanted = 1 / (1 + np.exp(-logits)), target == 1
     missed, extra = (
         cv2.distanceTransform(np.pad(e, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        for e in (mask & ~shown, shown & ~mask)
+        for e in (wanted & (shown < 0.49), (target == 0) & (shown > 0.49))
     )
     positive = bool(missed.max() > extra.max())
     distance = missed if positive else extra

@@ -113,15 +113,16 @@ def draw_pixels(regions: Masks, u: Uniforms, wanted: npt.NDArray[np.bool_] | Non
     int64 [B, n, 2]
         (y, x); (-1, -1) where the region is empty or the pixel is not wanted.
     """
-    points = np.full((*u.shape, 2), -1, np.int64)
+    flat = np.full(u.shape, -1, np.int64)
     wanted = np.ones(u.shape, bool) if wanted is None else wanted
-    for row in np.flatnonzero(wanted.any(1)):
-        places = np.flatnonzero(regions[row])
+    rows = regions.reshape(len(regions), -1)
+    for row in np.flatnonzero(wanted.any(1)).tolist():
+        places = rows[row].nonzero()[0]
         if places.size:
-            slots = wanted[row]
-            flat = places[(u[row, slots] * places.size).astype(np.int64)]
-            points[row, slots] = np.stack(np.divmod(flat, regions.shape[2]), axis=1)
-    return points
+            flat[row] = places[(u[row] * places.size).astype(np.int64)]
+    flat[~wanted] = -1
+    y, x = np.divmod(flat, regions.shape[2])
+    return np.where(flat[..., None] < 0, -1, np.stack([y, x], axis=-1))
 
 
 def _step(words: Words, op: np.ufunc, *, square: bool) -> Words:
