@@ -53,7 +53,9 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=None if sys.stderr is not None else subprocess.DEVNULL,
                 pass_fds=inherited,
-                start_new_session=sys.platform != "win32",  # Ctrl+C in the terminal is for the parent
+                # Ctrl+C in the terminal is for the parent. Not a session of its own: Linux would schedule it apart from
+                # its parent, whatever `nice` the user gave that one.
+                process_group=None if sys.platform == "win32" else 0,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError:

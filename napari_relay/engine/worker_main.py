@@ -45,6 +45,8 @@ PARENT_CHECK_S = 2.0
 def main() -> None:
     """Entry point; the parent starts it with two pipes as standard input and output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the parent, which then closes us
+    if hasattr(signal, "SIGTTOU"):  # a word on standard error must not stop us where the terminal is set to `tostop`
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     requests, answers = _take_pipes()
     make: Make = pickle.load(requests)

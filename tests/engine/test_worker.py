@@ -256,6 +256,7 @@ def test_the_parent_never_loads_what_the_service_needs() -> None:
 def test_ctrl_c_is_left_to_the_parent(engine: WorkerEngine) -> None:
     pid, _ = engine.call("where")
 
+    assert os.getpgid(pid) != os.getpgid(0)
     os.kill(pid, signal.SIGINT)
 
     assert engine.call("where")[0] == pid
