@@ -92,9 +92,11 @@ class Predictor:
         if crops.global_ is not None and encoder.relay is not None:
             states = yield from self._trajectory(crops)
             geometry = torch.tensor([crops.pair.geometry], device=self.device)
+        # The modes are left before each yield: they belong to the thread, and other work may run in between.
         with torch.inference_mode(), self._autocast():
             stem = encoder.stem(self._tensor(crops.local))
-            yield "stem"
+        yield "stem"
+        with torch.inference_mode(), self._autocast():
             return encoder.trunk(stem, states, geometry)
 
     def _trajectory(self, crops: Crops) -> Generator[str, None, list[Tensor]]:
@@ -105,7 +107,8 @@ class Predictor:
             assert crops.global_ is not None
             with torch.inference_mode(), self._autocast():
                 stem = self._model.encoder.stem(self._tensor(crops.global_))
-                yield "global stem"
+            yield "global stem"
+            with torch.inference_mode(), self._autocast():
                 states = self._model.encoder.global_trajectory(stem.f16)
             if key:
                 self._trajectories.put(key, states)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "leakcheck": ("relay_training.leakcheck:command", "Training pictures that look like benchmark pictures."),
     "encode": ("relay_training.encodings:command", "Encode training views once, for `fit`."),
     "fit": ("relay_training.fit:command", "Train on cached encodings; resumes."),
+    "land": ("relay_training.history:command", "Let a checkpoint into the history if it needs fewer clicks."),
     "bundle": ("relay_training.bundle:command", "Store a trained checkpoint among the bundled ones."),
     "bundle-start": ("relay_training.bundle:command_start", "Write the start weights' shards."),
     "evaluate": (

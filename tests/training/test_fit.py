@@ -1,0 +1,144 @@
+"""Training: a few steps on real small views lower the loss; a resume goes on exactly; bundling keeps the values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_relay.errors import UsageError
+from napari_relay.model.checkpoint import load_checkpoint, read_card
+from napari_relay.views import ViewPair, whole_view
+from relay_training import encodings
+from relay_training.bundle import quantise
+from relay_training.data import TrainingView
+from relay_training.encodings import EncodingCache, make_shard
+from relay_training.fit import FitConfig, Run, draw_targets, fit, learning_rate, make_fabric, read_config
+
+SMALL = 8
+
+
+class Discs:
+    """Views of one bright disc each, with its label."""
+
+    def view(self, number: int) -> TrainingView:
+        rng = np.random.default_rng(number)
+        y, x, radius = rng.integers(120, 328), rng.integers(120, 328), rng.integers(40, 100)
+        yy, xx = np.mgrid[:448, :448]
+        disc = ((yy - y) ** 2 + (xx - x) ** 2 < radius**2).astype(np.int32)
+        image = (rng.integers(0, 60, (448, 448, 3)) + 120 * disc[..., None]).astype(np.uint8)
+        wide = None if number % 2 else image[::-1].copy()
+        pair = ViewPair(whole_view((448, 448)))
+        ids = np.ones(1, np.int32)
+        areas = np.array([disc.sum()], np.int32)
+        small = disc[2::4, 2::4]
+        return TrainingView(image, disc, small, ids, areas, wide, pair, 1, 0, "discs", "none", "photo")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    model, _ = load_checkpoint("step0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encodings, "SHARD", SMALL)
+        assert list(make_shard(folder, 0, Discs(), model, torch.float32)) == list(range(1, SMALL + 1))
+        assert list(make_shard(folder, 0, Discs(), model, torch.float32)) == [], "a finished shard is made again"
+        yield folder
+
+
+def config(cache, out, **changes) -> FitConfig:
+    values = {"samples": 24, "batch": 2, "warmup": 1, "precision": "32-true", "ema": 0.5, **changes}
+    return FitConfig(cache=cache, out=out, **values)
+
+
+def test_cached_encoding_equals_the_encoders(cache):
+    model, _ = load_checkpoint("step0")
+    batch = EncodingCache(cache).batch([1], wide=True)
+    view = Discs().view(1)
+    with torch.inference_mode():
+        fresh = model.encoder(encodings._pixels(view.image))
+        again = model.encoder.trunk(encodings.Stem(batch.stem.f4, batch.stem.f8, batch.stem.f16))
+    torch.testing.assert_close(batch.encoding.image, fresh.image, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(again.image, fresh.image, atol=5e-3, rtol=5e-3)
+    assert (batch.labels[0].numpy() == view.labels_small).all()
+
+
+def test_a_few_steps_lower_the_loss_and_touch_only_the_head(cache, tmp_path):
+    run = Run(config(cache, tmp_path), make_fabric("32-true"))
+    before = {k: v.clone() for k, v in run.model.encoder.state_dict().items()}
+    data = EncodingCache(cache)
+    losses = [run.train_step(data)["mask"] for _ in range(12)]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert all(torch.equal(v, before[k]) for k, v in run.model.encoder.state_dict().items())
+    assert float(run.model.head.pixels.out.weight.detach().abs().max()) > 0
+
+
+def test_a_killed_run_resumes_exactly(cache, tmp_path):
+    whole = fit(config(cache, tmp_path / "whole", samples=8))
+    half = config(cache, tmp_path / "half", samples=8)
+    half.out.mkdir()
+    first = Run(half, make_fabric("32-true"))
+    data = EncodingCache(cache)
+    for _ in range(2):
+        torch.manual_seed((half.seed << 20) + first.step)
+        first.train_step(data)
+    first.save()
+    resumed = fit(half)
+    assert resumed.step == whole.step == 4
+    ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    card = read_card(tmp_path / "half" / "ema.safetensors")
+    assert card.metrics["samples"] == 8
+
+
+@pytest.mark.slow
+def test_a_trunk_run_trains_relay_tokens_and_their_gates(cache, tmp_path):
+    run = Run(config(cache, tmp_path, train="trunk"), make_fabric("32-true"))
+    data = EncodingCache(cache)
+    for _ in range(3):
+        run.train_step(data)
+    gates = [p for n, p in run.model.encoder.named_parameters() if n.endswith(".gate")]
+    assert all(float(g.detach()[0].abs().max()) > 0 for g in gates)
+    stem = ("patch_embed", "stages.0", "stages.1")
+    frozen = [p for n, p in run.model.encoder.named_parameters() if n.startswith(stem)]
+    assert not any(p.requires_grad for p in frozen)
+
+
+def test_every_trainable_parameter_is_in_one_group(cache, tmp_path):
+    run = Run(config(cache, tmp_path, train="trunk"), make_fabric("32-true"))
+    grouped = [id(p) for group in run.optimiser.param_groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in run.model.parameters() if p.requires_grad)
+
+
+def test_targets_are_objects_and_keep_ignore():
+    labels = torch.zeros(2, 112, 112, dtype=torch.long)
+    labels[0, 10:30, 10:30], labels[0, 50:60] = 3, -1
+    targets = draw_targets(labels, np.random.default_rng(0), 8)
+    assert (targets[0] == 1).sum() == 400
+    assert (targets[0, 50:60] == -1).all()
+    assert (targets[1] == 0).all()
+
+
+def test_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(step, 100, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates[-1] < 0.03
+
+
+def test_quantised_rows_are_close():
+    tensor = torch.randn(20, 30, generator=torch.Generator().manual_seed(0))
+    values, scale = quantise(tensor)
+    assert values.dtype == torch.int8
+    assert ((values.float() * scale[:, None]) - tensor).abs().max() <= scale.max() / 2 + 1e-6
+
+
+def test_bad_configuration_is_named(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('cache = "c"\nout = "o"\nspeed = 3\n')
+    with pytest.raises(UsageError, match="speed"):
+        read_config(path)
+    with pytest.raises(UsageError, match="train"):
+        FitConfig(cache=tmp_path, out=tmp_path, train="tail")
+    with pytest.raises(UsageError, match="encodings"):
+        fit(config(tmp_path / "none", tmp_path / "out"))
