@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from napari_relay.model.config import ModelConfig
 from napari_relay.model.layers import LayerNorm2d
-from napari_relay.model.relay import RelayTokens, relay_block
+from napari_relay.model.relay import OTHER, RelayTokens, relay_block
 
 WIDTHS = (64, 128, 160, 320)
 
@@ -108,6 +108,10 @@ class RelayTinyViT(nn.Module):
             x, relay = relay_block(block, x, relay, None, gates)
             states.append(relay)
         return states
+
+    def reads_global(self) -> bool:
+        """Whether any gate to the global view is open; with all of them shut that view need not be encoded."""
+        return self.relay is not None and any(bool(gates.gate[OTHER].any()) for gates in self.relay.blocks)
 
     def _others(self, states: list[Tensor] | None, geometry: Tensor | None) -> list[Tensor | None]:
         """The second relay set of each block: the global states with the offset code added."""

@@ -46,6 +46,7 @@ class Predictor:
         self.pixel_hash = content_hash(model.head.pixels.state_dict()) if model.config.pixel_path else "none"
         self.head_hash = content_hash(model.head.state_dict())
         self._model = model.to(self.device).eval().requires_grad_(False)
+        self._reads_global = model.encoder.reads_global()
         self._encodings: ByteLRU[Encoding] = ByteLRU(cache_bytes, Encoding.nbytes)
         self._prepared: ByteLRU[Prepared] = ByteLRU(cache_bytes // 4, _prepared_bytes)
         self._trajectories: ByteLRU[list[Tensor]] = ByteLRU(16 << 20, lambda states: sum(s.nbytes for s in states))
@@ -89,7 +90,7 @@ class Predictor:
     def _encode(self, crops: Crops) -> Generator[str, None, Encoding]:
         encoder = self._model.encoder
         states = geometry = None
-        if crops.global_ is not None and encoder.relay is not None:
+        if crops.global_ is not None and self._reads_global:
             states = yield from self._trajectory(crops)
             geometry = torch.tensor([crops.pair.geometry], device=self.device)
         # The modes are left before each yield: they belong to the thread, and other work may run in between.

@@ -8,7 +8,8 @@ import torch
 
 from napari_relay.errors import ClickError, MissingEncodingError, UsageError
 from napari_relay.geometry import Box
-from napari_relay.predictor import load_predictor
+from napari_relay.model.checkpoint import load_checkpoint
+from napari_relay.predictor import Predictor, load_predictor
 from napari_relay.predictor.clicks import click_array, thin
 from napari_relay.predictor.device import choose, choose_device
 from napari_relay.views import Crops, View, ViewClick, ViewPair
@@ -55,12 +56,27 @@ def test_an_unknown_key_asks_for_the_pixels(predictor):
         predictor.predict("nowhere", [ViewClick(1, 1)])
 
 
-def test_views_that_share_a_global_view_compute_it_once(predictor):
-    predictor.clear()
-    first = list(predictor.encode_steps(crops("c")))
-    second = list(predictor.encode_steps(crops("d")))
+@pytest.fixture
+def open_predictor(predictor):
+    """One whose gates to the global view are open."""
+    model, card = load_checkpoint("step0")
+    for gates in model.encoder.relay.blocks:
+        gates.gate.data.fill_(0.5)
+    return Predictor(model, card, choose("cpu", "float32"))
+
+
+def test_views_that_share_a_global_view_compute_it_once(open_predictor):
+    first = list(open_predictor.encode_steps(crops("c")))
+    second = list(open_predictor.encode_steps(crops("d")))
     assert "global" in first
     assert "global" not in second
+
+
+def test_a_global_view_that_nothing_reads_is_not_encoded(predictor, open_predictor):
+    predictor.clear()
+    assert list(predictor.encode_steps(crops("f"))) == ["stem"]
+    without = open_predictor.encode(crops("g", wide=False)).encoding.image
+    assert not torch.equal(open_predictor.encode(crops("h")).encoding.image, without)
 
 
 def test_encoding_can_be_stopped_between_its_parts(predictor):
