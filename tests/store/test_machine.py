@@ -188,7 +188,6 @@ TestProject.settings = settings(max_examples=5, stateful_step_count=20, deadline
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_long_random_sequences():
-    run_state_machine_as_test(
-        ProjectMachine, settings=settings(max_examples=100, stateful_step_count=50, deadline=None)
-    )
+    run_state_machine_as_test(ProjectMachine, settings=settings(max_examples=60, stateful_step_count=50, deadline=None))
