@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-import timm
 import torch
+from timm.models.tiny_vit import tiny_vit_5m_224
 from torch import Tensor, nn
 
 from napari_relay.model.config import ModelConfig
@@ -60,7 +60,8 @@ class RelayTinyViT(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        body = timm.create_model("tiny_vit_5m_224", pretrained=False, num_classes=0, drop_path_rate=0.0)
+        # Not by name through timm's registry: MobileSAM's package puts its own classes under these names there.
+        body = tiny_vit_5m_224(pretrained=False, num_classes=0, drop_path_rate=0.0)
         # The last stage stays at stride 16: masks need resolution more than they need depth.
         body.stages[3].downsample.conv2.conv.stride = (1, 1)
         self.patch_embed, self.stages = body.patch_embed, body.stages
