@@ -242,7 +242,7 @@ def test_no_more_than_a_tile_of_pixels_is_asked_of_the_project(new_project, tmp_
     project.accept(Box(0, 0, 3000, 2000), np.ones((3000, 2000), bool))
     asked = []
     monkeypatch.setattr(
-        Project,
+        ProjectReader,
         "labels",
         lambda self, box, *a, _o=ProjectReader.labels, **k: (asked.append(box.area), _o(self, box, *a, **k))[1],
     )
