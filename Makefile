@@ -41,8 +41,12 @@ check: $(STAMP) ## Lint, types, import contracts, napari manifest
 	@$(BIN)/lint-imports
 	@$(BIN)/npe2 validate napari-relay
 
-bench: $(STAMP) ## Run the benchmarks and print their numbers (minutes)
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(STAMP) ## Run the benchmarks and print their numbers (minutes; PEER_WEIGHTS=file adds MobileSAM)
+	@.ci/system-libraries
+	$(BIN)/python benchmarks/click_latency.py $(if $(PEER_WEIGHTS),--peer-weights $(PEER_WEIGHTS))
+	$(BIN)/python benchmarks/store_commit.py
+	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python benchmarks/screen.py
+	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python benchmarks/window_start.py
 
 install: $(STAMP) ## Only make the environment
 
