@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from napari_relay import __version__
-from napari_relay.errors import RelayError
+from napari_relay.errors import RelayError, UsageError
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "napari", "PyQt5", "PyQt6", "zarr", "numpy", "timm")
@@ -112,11 +112,12 @@ def publish(args: argparse.Namespace, figures: Sequence[Figure], details: dict[s
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; what goes wrong for a known reason is said in one sentence, with exit code 1."""
+    """Call `main`; what goes wrong for a known reason is said in one sentence, with the program's exit codes."""
     try:
         main()
     except RelayError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
