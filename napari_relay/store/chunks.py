@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -57,12 +59,15 @@ class DamagedChunkError(StorageError):
 
 
 class ChunkStore:
-    """Chunks of all levels, for one thread that alone writes them.
+    """Chunks of all levels of a label image in `folder`, for one thread that alone writes them.
 
     A chunk without an object has no file and is None here. What was read is shared: copy it before changing it.
     """
 
-    def __init__(self, arrays: Sequence[zarr.Array], shapes: Sequence[tuple[int, int]], sizes: tuple[int, int]) -> None:
+    def __init__(
+        self, folder: Path, arrays: Sequence[zarr.Array], shapes: Sequence[tuple[int, int]], sizes: tuple[int, int]
+    ) -> None:
+        self._folder = folder
         self._arrays = arrays
         self._shapes = shapes
         self._sizes = sizes
@@ -79,6 +84,8 @@ class ChunkStore:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
+        if not self._file(level, position).exists():  # a hundredth of what asking zarr costs
+            return self._keep(key, None)
         try:
             labels = np.array(self._arrays[level][self._at(level, position)], np.uint32)
         except (RuntimeError, ValueError) as error:  # what zarr's codecs raise for bytes that they cannot decode
@@ -87,24 +94,52 @@ class ChunkStore:
             ) from error
         return self._keep(key, labels)
 
-    def write(self, level: int, position: Position, labels: Labels) -> None:
-        """Replace a chunk; one that is all background loses its file. `labels` must not be changed afterwards."""
-        self._kept.pop((level, position), None)  # after a failure nobody knows what stands there
-        self._arrays[level][self._at(level, position)] = labels
-        self._keep((level, position), labels)
+    def write(self, level: int, chunks: Mapping[Position, Labels]) -> None:
+        """Replace chunks; one that is all background loses its file. The arrays must not be changed afterwards.
+
+        Neighbours in a row are handed to zarr together: it works on the chunks of one call at the same time.
+        """
+        for position in chunks:
+            self._kept.pop((level, position), None)  # after a failure nobody knows what stands there
+        for run in _runs(chunks):
+            (*plane, rows, first), (*_, last) = self._at(level, run[0]), self._at(level, run[-1])
+            labels = np.concatenate([chunks[position] for position in run], axis=1)
+            self._arrays[level][(*plane, rows, slice(first.start, last.stop))] = labels
+        for position, labels in chunks.items():
+            self._keep((level, position), labels)
 
     def forget(self) -> None:
         """Drop what is kept in memory."""
         self._kept.clear()
 
-    def _keep(self, key: tuple[int, Position], labels: Labels) -> Labels | None:
-        kept = labels if labels.any() else None
+    def _keep(self, key: tuple[int, Position], labels: Labels | None) -> Labels | None:
+        kept = labels if labels is not None and labels.any() else None
         self._kept[key] = kept
         self._kept.move_to_end(key)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return kept
 
-    def _at(self, level: int, position: Position) -> tuple[int | slice, ...]:
+    def _at(self, level: int, position: Position) -> tuple[Any, ...]:
+        """Index of a chunk in the level's array: (t, z,) rows, columns."""
         t, z, row, column = position
         return (*plane_index(Plane(t, z), self._sizes), *tile_box(row, column).clip(self._shapes[level]).slices)
+
+    def _file(self, level: int, position: Position) -> Path:
+        """Where zarr's default key encoding puts a chunk."""
+        t, z, row, column = position
+        return self._folder.joinpath(
+            str(level), "c", *(str(i) for i in plane_index(Plane(t, z), self._sizes)), str(row), str(column)
+        )
+
+
+def _runs(positions: Iterable[Position]) -> Iterator[list[Position]]:
+    """Positions that follow each other in a row of a plane."""
+    run: list[Position] = []
+    for position in sorted(positions):
+        if run and (position[:3] != run[-1][:3] or position[3] != run[-1][3] + 1):
+            yield run
+            run = []
+        run.append(position)
+    if run:
+        yield run

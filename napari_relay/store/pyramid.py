@@ -55,7 +55,7 @@ class LabelPyramid:
         self._project = project
         self._group = group
         self._levels = [Blocks(project.shape, shape) for shape in shapes]
-        self._chunks = ChunkStore(self.arrays, shapes, project.sizes)
+        self._chunks = ChunkStore(path, self.arrays, shapes, project.sizes)
         self._damage: list[ProjectDamagedError] = []
         # What an earlier run may have left half-written: rendered whole, not by comparison with level 0.
         self._untrusted = project.journal.positions()
@@ -128,8 +128,7 @@ class LabelPyramid:
                 changed.append(difference)
         for index in range(1, len(self._levels)):
             self._render_level(index, plane, changed, fresh)
-        for position, labels in fresh.items():
-            self._chunks.write(0, position, labels)
+        self._chunks.write(0, fresh)
         return changed
 
     def _render_level(self, index: int, plane: Plane, changed: list[Box], fresh: dict[Position, Labels]) -> None:
@@ -139,13 +138,15 @@ class LabelPyramid:
             level_box = blocks.level_box(box)
             for row, column in level_box.tiles(TILE):
                 parts.setdefault((row, column), []).append(level_box.intersect(tile_box(row, column)))
+        chunks = {}
         for (row, column), boxes in parts.items():
             position, chunk = (plane.t, plane.z, row, column), tile_box(row, column).clip(blocks.shape)
             old = self._chunks.read(index, position)
             labels = np.zeros(chunk.shape, np.uint32) if old is None else old.copy()
             for box in boxes:
                 labels[box.relative_to(chunk).slices] = self._reduce(blocks, plane, box, fresh)
-            self._chunks.write(index, position, labels)
+            chunks[position] = labels
+        self._chunks.write(index, chunks)
 
     def _reduce(self, blocks: Blocks, plane: Plane, box: Box, fresh: dict[Position, Labels]) -> Labels:
         """Pixels of a level over `box`, by the rule."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from napari_relay.geometry import Box
 from napari_relay.store import LabelPyramid, Project, open_pyramid
-from napari_relay.store.chunks import ChunkStore
 from napari_relay.store.dirty import Journal
 from napari_relay.store.majority import Blocks
 
@@ -63,7 +63,7 @@ def die(project: Project) -> None:
 
 
 def render_all(project: Project, pyramid: LabelPyramid) -> None:
-    while tiles := project.journal.tiles(3):
+    while tiles := project.journal.tiles(5):
         pyramid.render(tiles)
 
 
@@ -80,10 +80,10 @@ def accept(project: Project, make_blob, box: Box) -> None:
 
 
 GAPS = [
-    pytest.param("before", ChunkStore, "write", 1, id="committed, nothing rendered"),
-    pytest.param("after", ChunkStore, "write", 1, id="one coarse chunk written"),
-    pytest.param("after", ChunkStore, "write", 2, id="coarse levels half-written"),
-    pytest.param("after", ChunkStore, "write", 5, id="level 0 half-written"),
+    pytest.param("before", zarr.Array, "__setitem__", 1, id="committed, nothing rendered"),
+    pytest.param("after", zarr.Array, "__setitem__", 1, id="coarse levels half-written"),
+    pytest.param("after", zarr.Array, "__setitem__", 2, id="coarse levels written"),
+    pytest.param("after", zarr.Array, "__setitem__", 3, id="level 0 half-written"),
     pytest.param("before", Journal, "forget", 1, id="all written, journal not told"),
     pytest.param("after", Journal, "forget", 1, id="first batch done"),
 ]
