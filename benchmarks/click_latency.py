@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from PIL import Image
 
 from click_plan import Place, further_click, places
@@ -46,6 +47,7 @@ LARGE_SIDE = 8192
 ROUNDS = 4
 """Clicks on an object in the cached pass."""
 PAUSE_S = 1.0
+THIS = psutil.Process()
 
 Times = dict[str, list[float]]
 
@@ -53,13 +55,13 @@ Times = dict[str, list[float]]
 def main() -> None:
     """Measure, print, append."""
     args = _arguments()
-    times: Times = defaultdict(list)
+    times, processor = defaultdict(list), defaultdict(list)
     with ExitStack() as open_things:
         scratch = Path(open_things.enter_context(tempfile.TemporaryDirectory(prefix="click-latency-")))
         engine = open_things.enter_context(_engine(args))
         info = engine.call("info", lane="control")
         peer = _load_peer(args)
-        bench = Bench(engine, peer, scratch, times)
+        bench = Bench(engine, peer, scratch, times, processor)
         bench.warm_up()
         for turn, photo in enumerate(photos(args.photos, scratch, args.n)):
             bench.photo(photo, peer_first=bool(turn % 2))
@@ -70,9 +72,10 @@ def main() -> None:
     details = {
         "checkpoint": info["card"]["name"], "dtype": info["dtype"], "threads": args.threads, "engine": args.engine,
         "ms": {name: spread(values) for name, values in times.items()},
+        "processor_ms": {name: spread(values) for name, values in processor.items()},
     }  # fmt: skip
     note = f"Checkpoint {details['checkpoint']}, {info['dtype']}, {args.threads} threads; the peer in float32."
-    publish(args, figures(times), details, note)
+    publish(args, figures(times, processor), details, note)
 
 
 def _arguments() -> argparse.Namespace:
@@ -118,10 +121,11 @@ class Bench:
     """The two sides and what was measured of them.
 
     times : name of the case -> milliseconds. Names that start with "peer" are the peer's.
+    processor : the same, in processor time of all processes and threads; it says something on a busy machine, too.
     """
 
-    def __init__(self, engine: Engine, peer: Any, scratch: Path, times: Times) -> None:
-        self.engine, self.peer, self.scratch, self.times = engine, peer, scratch, times
+    def __init__(self, engine: Engine, peer: Any, scratch: Path, times: Times, processor: Times) -> None:
+        self.engine, self.peer, self.scratch, self.times, self.processor = engine, peer, scratch, times, processor
         self.projects = 0
         self._workspace: Workspace | None = None
 
@@ -129,9 +133,10 @@ class Bench:
         """Click a picture that does not count: first runs load code and fill caches."""
         picture = self.scratch / "warm.png"
         Image.fromarray(np.roll(read_rgb("coffee"), 7, axis=0)).save(picture)
-        kept, self.times = self.times, defaultdict(list)
+        kept = self.times, self.processor
+        self.times, self.processor = defaultdict(list), defaultdict(list)
         self.photo(Photo(picture, (150.0, 280.0)), peer_first=False)
-        self.times = kept
+        self.times, self.processor = kept
 
     def photo(self, photo: Photo, *, peer_first: bool) -> None:
         """A first click, a second one, then the same clicks again with every view cached, the peer in between."""
@@ -139,7 +144,7 @@ class Bench:
         with ExitStack() as open_things:
             source = open_things.enter_context(open_image(photo.path))
             workspace = open_things.enter_context(self._opened(source))
-            peer = Peer(self.peer, photo.path, open_things, self.times)
+            peer = Peer(self.peer, photo.path, open_things, self.times, self.processor)
             clicks: list[Click] = []
             steps: list[Callable[[], Any]] = [
                 lambda: clicks.extend(self._product(workspace.session(), first, "photo")), lambda: peer.first(first),
@@ -153,7 +158,7 @@ class Bench:
         crop, shifted = self._crop(source, place.cold)
         with ExitStack() as open_things:
             workspace = open_things.enter_context(self._opened(source))
-            peer = Peer(self.peer, crop, open_things, self.times)
+            peer = Peer(self.peer, crop, open_things, self.times, self.processor)
             if peer_first:
                 peer.first(shifted)
             self._product(workspace.session(), place.cold, "large")
@@ -201,9 +206,10 @@ class Bench:
     def _timed(self, case: str, session: ClickSession, click: Click, *, wait: bool = True) -> None:
         if wait:
             self._wait_idle()
-        started = time.perf_counter()
+        cpu_s, started = processor_s(), time.perf_counter()
         session.click(click.y, click.x, click.positive)
         self.times[case].append((time.perf_counter() - started) * 1000)
+        self.processor[case].append((processor_s() - cpu_s) * 1000)
 
     def _wait_idle(self, quiet_s: float = 0.2) -> None:
         """Until nothing is computed ahead any more: the other side's turn must not be disturbed."""
@@ -230,23 +236,35 @@ class Bench:
 class Peer:
     """The peer on one picture; does nothing where its weights are not there."""
 
-    def __init__(self, model: Any, path: Path, open_things: ExitStack, times: Times) -> None:
-        self._model, self._path, self._open_things, self._times = model, path, open_things, times
+    def __init__(self, model: Any, path: Path, open_things: ExitStack, times: Times, processor: Times) -> None:
+        self._model, self._path, self._open_things = model, path, open_things
+        self._times, self._processor = times, processor
         self._clicker: Any = None
 
     def first(self, click: Click) -> None:
         """`set_image` and the first `predict`."""
         if self._model is not None:
             self._clicker = self._open_things.enter_context(self._model.open(self._path)).start()
-            self._times["peer first"].append(self._clicker(click).ms)
+            self._click("peer first", click)
 
     def further(self, click: Click) -> None:
         """One more `predict`."""
         if self._model is not None:
-            self._times["peer further"].append(self._clicker(click).ms)
+            self._click("peer further", click)
+
+    def _click(self, case: str, click: Click) -> None:
+        answer = self._clicker(click)
+        self._times[case].append(answer.ms)
+        self._processor[case].append(answer.cpu_ms)
 
 
-def figures(times: Times) -> list[Figure]:
+def processor_s() -> float:
+    """Processor time of this process and its children (the worker) so far."""
+    times = [process.cpu_times() for process in (THIS, *THIS.children(recursive=True))]
+    return sum(part.user + part.system for part in times)
+
+
+def figures(times: Times, processor: Times) -> list[Figure]:
     """What stands in `docs/performance.md`."""
     cases: Sequence[tuple[str, str, str, float]] = (
         ("first click, photo", "photo, first", "peer first", 1 / 4),
@@ -263,7 +281,9 @@ def figures(times: Times) -> list[Figure]:
         ms = median(times[mine])
         if times.get(theirs):
             peer_ms = median(times[theirs])
-            made.append(Figure(key, ms / peer_ms, "x peer", limit, f"{ms:.0f} ms of {peer_ms:.0f} ms"))
+            cpu = median(processor[mine]) / median(processor[theirs])
+            text = f"{ms:.0f} ms of {peer_ms:.0f} ms; processor time x {cpu:.2f}"
+            made.append(Figure(key, ms / peer_ms, "x peer", limit, text))
         else:
             made.append(Figure(key, ms, "ms", None, f"of {len(times[mine])}"))
     return made
