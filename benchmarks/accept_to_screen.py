@@ -69,7 +69,7 @@ def main() -> None:
                     break
                 if _propose(window, place):
                     accepts.append(_accept(window))
-    publish(args, _figures(accepts[1:]), {"there": args.there, "accepts": [asdict(accept) for accept in accepts[1:]]})
+    publish(args, _figures(accepts[1:], f"{args.side // 1000}k"), {"there": args.there, "accepts": [asdict(accept) for accept in accepts[1:]]})
 
 
 def _arguments() -> argparse.Namespace:
@@ -198,16 +198,16 @@ def _rendered(window: Window) -> Iterator[list[float]]:
         writer.rendered.disconnect(look)
 
 
-def _figures(accepts: list[Accept]) -> list[Figure]:
+def _figures(accepts: list[Accept], size: str) -> list[Figure]:
     frames, screen = (median(getattr(accept, name) for accept in accepts) for name in ("frames", "screen"))
     worst = max(accepts, key=lambda accept: accept.share)
     behind = [accept.pyramid for accept in accepts]
     shown = f"worst {spread(behind)['most']:.0f} ms"
     return [
-        Figure("accept in the window", median(accept.share for accept in accepts), "x bar", 1.0,
+        Figure(f"accept in the window, {size}", median(accept.share for accept in accepts), "x bar", 1.0,
                f"worst: {worst.transaction:.0f} ms, {worst.tiles} tiles"),
-        Figure("frames until accepted pixels", frames, "frames", FRAMES, f"{screen:.0f} ms"),
-        Figure("pyramid behind", median(behind), "ms", BEHIND_MS, shown),
+        Figure(f"frames until accepted pixels, {size}", frames, "frames", FRAMES, f"{screen:.0f} ms"),
+        Figure(f"pyramid behind, {size}", median(behind), "ms", BEHIND_MS, shown),
     ]  # fmt: skip
 
 

@@ -157,6 +157,12 @@ class Window:
             if time.perf_counter() - began > LIMIT_S:
                 raise RelayError(f"It took too long until {what}; the window says: {self.shown}")
 
+    def pause(self, seconds: float) -> None:
+        """Let the window work for so long."""
+        from qtpy.QtTest import QTest
+
+        QTest.qWait(round(seconds * 1000))
+
     def settle(self, quiet_s: float = 0.15) -> None:
         """Until no frame has been drawn and nothing painted for a moment."""
         state = (-1, 0.0)

@@ -26,7 +26,7 @@ from starting import Started, start
 from store_commit import fill
 
 OVER_NAPARI_MB, SAME_MB = 500.0, 50.0
-BARE, SMALL, LARGE, OBJECTS = "napari", "10k", "100k", "100k with objects"
+BARE, SMALL, LARGE, OBJECTS = "napari", "small", "large", "large with objects"
 
 Starts = dict[str, list[Started]]
 
@@ -48,7 +48,7 @@ def main() -> None:
                 started = start(program, environment, report, *options, arguments=arguments)
                 if turn:  # the first round fills the disk's cache
                     starts[case].append(started)
-    publish(args, _figures(starts, args.objects), _details(starts))
+    publish(args, _figures(starts, args), _details(starts))
 
 
 def _arguments() -> argparse.Namespace:
@@ -75,18 +75,21 @@ def make_objects(image: Path, place: Path, count: int) -> None:
             writer.flush()
 
 
-def _figures(starts: Starts, objects: int) -> list[Figure]:
+def _figures(starts: Starts, args: argparse.Namespace) -> list[Figure]:
     bare, small, large, full = (median(s.rss_mb for s in starts[case]) for case in (BARE, SMALL, LARGE, OBJECTS))
     pixels = {case: median(s.seconds["pixels"] for s in starts[case]) for case in (SMALL, LARGE)}
     frame = median(s.seconds["frame"] for s in starts[BARE])
+    most, least = f"{args.large_side // 1000}k", f"{args.small_side // 1000}k"
     return [
-        Figure(f"memory, 100k, {objects} objects", full - bare, "MB over napari", OVER_NAPARI_MB, f"{full:.0f} MB"),
-        Figure("memory, 100k against 10k", abs(large - small), "MB", SAME_MB, f"{large:.0f} and {small:.0f} MB"),
+        Figure(f"memory, {most}, {args.objects} objects", full - bare, "MB over napari", OVER_NAPARI_MB,
+               f"{full:.0f} MB"),
+        Figure(f"memory, {most} against {least}", abs(large - small), "MB", SAME_MB,
+               f"{large:.0f} and {small:.0f} MB"),
         Figure("memory, bare napari", bare, "MB"),
-        Figure("first pixels, 100k", pixels[LARGE], "s", None, f"napari's first frame: {frame:.2f} s"),
-        Figure("first pixels, 10k", pixels[SMALL], "s"),
+        Figure(f"first pixels, {most}", pixels[LARGE], "s", None, f"napari's first frame: {frame:.2f} s"),
+        Figure(f"first pixels, {least}", pixels[SMALL], "s"),
         Figure("memory, model's process", median(s.worker_mb for s in starts[LARGE]), "MB", None, "apart"),
-    ]
+    ]  # fmt: skip
 
 
 def _details(starts: Starts) -> dict[str, object]:

@@ -1,0 +1,164 @@
+"""Write the table of `docs/performance.md` from the lines in `benchmarks/results/`.
+
+    python benchmarks/report.py [--check] [--page docs/performance.md] [--results DIR]
+
+Of each row the newest line that has it counts, whichever script wrote it. Only the text between the two markers of
+the page is replaced. `--check` writes nothing and exits with 1 when the page is not what it would write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_relay.errors import UsageError
+from recording import BUSY_SHARE, RESULTS, run
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- begin of measured values -->", "<!-- end of measured values -->"
+MISSING = "not measured yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the page: the figure's key, what it is called there, and the bar in words."""
+
+    key: str
+    what: str
+    bar: str = ""
+
+
+BARS: tuple[tuple[str, tuple[Row, ...]], ...] = (
+    (
+        "Clicks, against MobileSAM in the same run",
+        (
+            Row("first click, photo", "first click on a photo (local view cold, no global view needed)",
+                "<= 1/4 of `set_image` + `predict`, stretch 1/6"),
+            Row("first click, global view cached", "first click, local view cold, global view cached",
+                "<= 1/4 of `set_image` + `predict`, stretch 1/6"),
+            Row("first click, both views cold", "first click, both views cold", "<= 2/5 of `set_image` + `predict`"),
+            Row("further click", "further click in a cached view", "<= `predict`, stretch 1/2"),
+            Row("first click, cached view", "first click in a cached view", "as a further click"),
+            Row("first click, hover-prefetched", "hover-prefetched first click", "as a further click"),
+            Row("second click after 1 s, photo", "second click 1 s after the first, photo", "as a further click"),
+            Row("second click after 1 s, large", "second click 1 s after the first, large image",
+                "as a further click"),
+        ),
+    ),
+    (
+        "Window",
+        (
+            Row("window start", "`napari-relay IMAGE` to a usable window", "<= bare napari + 1.5 s"),
+            Row("window start, first pixels", "the same, to the image's first pixels"),
+            Row("stall by our code", "longest stall by our own code while clicks are computed", "< 50 ms"),
+            Row("longest gap of all", "longest gap in the event loop, napari's frames and layers included"),
+            Row("frames until accepted pixels, 100k", "Enter to the object's pixels on screen, 100k x 100k",
+                "<= 2 frames"),
+        ),
+    ),
+    (
+        "Store",
+        (
+            Row("accept, up to 10000 there",
+                "accept until it is on the disk, 10 and 10,000 objects there: the worst case",
+                "<= 20 ms + 2 ms a tile"),
+            Row("accept, 10000 against 10 there", "the same, 10,000 objects against 10"),
+            Row("accept in the window, 100k", "accept in the window, 100k x 100k, median", "<= 20 ms + 2 ms a tile"),
+            Row("pyramid behind, 100k", "label pyramid behind an accept, 100k x 100k", "<= 250 ms"),
+        ),
+    ),
+    (
+        "Memory and large images",
+        (
+            Row("memory, 100k, 1000 objects", "resident memory, 100k x 100k open, 1,000 objects, no model",
+                "<= 500 MB over bare napari"),
+            Row("memory, 100k against 10k", "resident memory of the window, 100k x 100k against 10k x 10k",
+                "the same within 50 MB"),
+            Row("first pixels, 100k", "start of the program to the first pixels, 100k x 100k"),
+            Row("first pixels, 10k", "the same, 10k x 10k"),
+            Row("memory, model's process", "resident memory of the model's process"),
+        ),
+    ),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Rewrite the page, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when the page is old")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    args = parser.parse_args()
+    old = args.page.read_text(encoding="utf-8")
+    new = replaced(old, tables(newest(read_lines(args.results))), args.page)
+    if args.check:
+        sys.exit(0 if new == old else f"{args.page} is old: run benchmarks/report.py.")
+    args.page.write_text(new, encoding="utf-8")
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """Every run in the folder, oldest first; files that hold something else are left aside."""
+    lines: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines() if text.strip()]
+        except ValueError:
+            continue
+        lines += [line for line in found if isinstance(line, dict) and "figures" in line]
+    return sorted(lines, key=lambda line: str(line["date"]))
+
+
+def newest(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Key -> its newest (figure, run)."""
+    return {figure["key"]: (figure, line) for line in lines for figure in line["figures"]}
+
+
+def tables(found: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """The page's tables, in Markdown."""
+    parts = []
+    for title, rows in BARS:
+        parts += [f"## {title}", "", "| what | bar | measured | | machine | command | date |", "|" + " --- |" * 7]
+        parts += ["| " + " | ".join(_cells(row, found.get(row.key))) + " |" for row in rows]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def replaced(page: str, text: str, path: Path) -> str:
+    """The page with `text` between its markers.
+
+    Raises
+    ------
+    UsageError
+        A marker is missing.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"{path} has not both markers.", f"Put {BEGIN} and {END} into it.")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def _cells(row: Row, found: tuple[dict[str, Any], dict[str, Any]] | None) -> list[str]:
+    if found is None:
+        return [row.what, row.bar, MISSING, "", "", "", ""]
+    figure, line = found
+    machine = line["machine"]
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}"
+    busy = ", while other work ran" if line.get("busy", 0) > BUSY_SHARE else ""
+    verdict = {None: "", True: "reached", False: "**missed**"}[figure["met"]]
+    text = f" ({figure['text']})" if figure["text"] else ""
+    measured = f"{_number(figure['value'])} {figure['unit']}".strip() + text
+    return [row.what, row.bar, measured, verdict, where, f"`{line['command']}`", line["date"] + busy]
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    run(main)
