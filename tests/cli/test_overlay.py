@@ -60,7 +60,7 @@ def test_objects_of_other_planes_are_left_out(source: Source, project: Project) 
     assert not changed(draw_overlay(source, project.objects(), RED)).any()
 
 
-@pytest.mark.parametrize(("height", "width", "shape"), [(100, 60, (640, 384)), (3000, 4000, (1536, 2048))])
+@pytest.mark.parametrize(("height", "width", "shape"), [(100, 60, (640, 384)), (1800, 2400, (1536, 2048))])
 def test_small_images_are_enlarged_and_large_ones_reduced(
     tmp_path: Path, height: int, width: int, shape: tuple[int, int]
 ) -> None:

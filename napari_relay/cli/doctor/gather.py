@@ -96,7 +96,7 @@ def _can_write(folder: Path) -> bool:
 
 
 def _places() -> dict[str, Path]:
-    from napari_relay.sources import default_cache_dir
+    from napari_relay.sources.cache import default_cache_dir
 
     return {
         "this folder": Path.cwd(),
