@@ -65,6 +65,8 @@ class ClickController:
             runner, written=lambda object_id: self.accepted.emit(object_id), returned=self._returned,
             changed=self._refresh,
         )  # fmt: skip
+        self._leaving: list[Draft] = []
+        """Accepted before their masks were there; they take no more clicks."""
         self._model = Model.STARTING
         self._model_message = ""
         self._closed = False
@@ -147,9 +149,10 @@ class ClickController:
             self._refresh()
             return False
         del self._drafts[draft.plane]
-        draft.leaving = True
         draft.class_name = self.ledger.current_class
-        if not draft.pending:
+        if draft.pending:
+            self._leaving.append(draft)
+        else:
             self._accepting.write(draft)
         self._refresh()
         return True
@@ -228,6 +231,9 @@ class ClickController:
         self._stop_listening()
         self.workspace.project.changed.disconnect(self._project_changed)
         self.ledger.close()
+        for draft in self._leaving:
+            self._runner.submit(draft.compute_and_accept, keep=True)
+        self._accepting.retry()
         self._runner.close(self._opened.close)
 
     # -- the cycle ---------------------------------------------------------------------------------------------
@@ -247,7 +253,8 @@ class ClickController:
         draft.pending -= 1
         if error is not None and not isinstance(error, DROPPED) and draft.session.clicks:
             draft.error = sentence(error)
-        if draft.leaving and not draft.pending:
+        if draft in self._leaving and not draft.pending:
+            self._leaving.remove(draft)
             self._leave(draft)
         self._refresh()
 
@@ -266,7 +273,6 @@ class ClickController:
 
     def _take_back(self, draft: Draft) -> bool:
         """Put a draft that was not accepted back in the user's hands, unless the next object was begun there."""
-        draft.leaving = False
         present = self._drafts.get(draft.plane)
         if present is not None and present.session.clicks:
             return False

@@ -15,20 +15,24 @@ class Draft:
     """An object being clicked on one plane.
 
     pending : jobs of its session that were asked for and not answered.
-    leaving : accepted, waiting for its mask; it takes no more clicks.
+    class_name : the current class when it was accepted.
     """
 
     session: Any
     plane: Plane
     pending: int = 0
     error: str = ""
-    leaving: bool = False
     class_name: str = ""
 
     @property
     def proposal(self) -> Any:
         """The session's proposal, None without one."""
         return self.session.proposal
+
+    def compute_and_accept(self) -> None:
+        """Both at once, for an image that is being closed; in the runner's thread."""
+        if not self.session.compute().empty:
+            self.session.accept(self.class_name or None)
 
     @property
     def phase(self) -> Phase:

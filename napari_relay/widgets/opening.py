@@ -64,6 +64,7 @@ class Opening:
     failed: Callable[[BaseException], None]
     project: Path | None = None
     _question: Question | None = field(default=None, init=False)
+    _in_a_hurry: bool = field(default=False, init=False)
     _held: ExitStack = field(default_factory=ExitStack, init=False)
     """What is open so far; touched in the runner's thread alone, until it is handed over."""
 
@@ -78,7 +79,8 @@ class Opening:
         self.runner.submit(work, self._opened, self._failed)
 
     def answer_default(self) -> None:
-        """The user went on without an answer."""
+        """The user goes on without an answer; a question that has yet to come is not asked."""
+        self._in_a_hurry = True
         if self._question is not None:
             self._question.choices[0].act(None)
 
@@ -107,7 +109,10 @@ class Opening:
                 Choice("In a file ...", lambda path: self._open(source, path, temporary=path is None), file=True),
             ),
         )
-        self.ask(self._question)
+        if self._in_a_hurry:
+            self.answer_default()
+        else:
+            self.ask(self._question)
 
     def _open(self, source: Source, project: Path | None, *, temporary: bool) -> None:
         self._settle()

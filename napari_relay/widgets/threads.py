@@ -61,7 +61,7 @@ class WindowThread:
         the thread at exit. A second call does nothing."""
         if not self._closed:
             self._closed = True
-            self._executor.submit(last).add_done_callback(_report)
+            _submit_last(self._executor, last)
             self._executor.shutdown(wait=False)
 
 
@@ -131,9 +131,17 @@ class _Lane:
         for future in list(self._droppable):
             future.cancel()
         if last is not None:
-            self._executor.submit(last).add_done_callback(_report)
+            _submit_last(self._executor, last)
         if self._owned:
             self._executor.shutdown(wait=False)
+
+
+def _submit_last(executor: ThreadPoolExecutor, last: Callable[[], Any]) -> None:
+    """Run `last` after all jobs; here and now where Python is ending and takes no more jobs."""
+    try:
+        executor.submit(last).add_done_callback(_report)
+    except RuntimeError:
+        last()
 
 
 def _report(future: Future[Any]) -> None:

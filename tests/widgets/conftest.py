@@ -6,7 +6,6 @@ projects, threads, viewer and mouse events are the real ones.
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -210,7 +209,7 @@ def runner() -> StepRunner:
 @pytest.fixture
 def fakes() -> SimpleNamespace:
     return SimpleNamespace(
-        Workspace=FakeWorkspace, Computing=FakeComputing, StepRunner=StepRunner, picture=picture
+        Workspace=FakeWorkspace, Computing=FakeComputing, StepRunner=StepRunner, Project=Project, picture=picture
     )
 
 
@@ -291,63 +290,49 @@ class Window:
         return self.viewer.screenshot(canvas_only=True, flash=False)[place.y(), place.x(), :3].astype(int)
 
 
-@pytest.fixture(scope="module")
-def shared_viewer(qapp: Any) -> Iterator[Any]:
-    """One viewer for a module's tests: making and closing one costs more than most tests do."""
-    from napari import Viewer
-    from napari._qt import qt_main_window
-
-    # The notice that PyQt5 will go lies over the canvas and takes its clicks.
-    qt_main_window.SHOW_QT_WARNING = False
-    viewer = Viewer(show=True)
-    viewer.window.resize(1100, 700)
-    yield viewer
-    viewer.close()
-    viewer = None
-    gc.collect()
-    qapp.processEvents()
-
-
 @pytest.fixture
-def open_dock(shared_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Callable[..., Window]]:
-    """Makes a dock in the shared viewer, over the picture or other data; cleans up after the test."""
+def open_dock(make_napari_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Callable[..., Window]]:
+    """Makes a viewer with the dock, over the picture or other data; ends both after the test.
+
+    A viewer for each test: clearing the layers of a shared one makes napari draw layers that are half gone, and
+    the software renderer crashes on it.
+    """
     from napari_relay.widgets.dock import RelayWidget
     from napari_relay.widgets.settings import WindowSettings
 
-    docks: list[Any] = []
+    windows: list[Window] = []
 
     def make(data: Any = None, *, rgb: bool = True, armed: bool = True, **kwargs: Any) -> Window:
-        viewer = shared_viewer
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1100, 700)
         viewer.add_image(picture() if data is None else data, name="picture", rgb=rgb, **kwargs)
         computing = FakeComputing(tmp_path)
         dock = RelayWidget(viewer, settings=WindowSettings(), computing=computing)
-        docks.append(dock)
         viewer.window.add_dock_widget(dock, name="Relay", area="right")
-        made = Window(viewer, dock, computing, qtbot)
+        windows.append(Window(viewer, dock, computing, qtbot))
         sizes: list[Any] = []
-        made.until(lambda: bool(sizes.append(viewer.canvas.size)) or (len(set(sizes[-5:])) == 1 and len(sizes) > 5))
+        windows[-1].until(lambda: len(sizes.append(viewer.canvas.size) or sizes) > 5 and len(set(sizes[-5:])) == 1)
         viewer.reset_view()
         if armed:
-            made.until(lambda: dock.desk.armed)
-        return made
+            windows[-1].until(lambda: dock.desk.armed)
+        return windows[-1]
 
     yield make
-    for dock in docks:
-        try:
-            dock.shutdown()
-            if dock.parent() is not None:
-                shared_viewer.window.remove_dock_widget(dock)
-        except (RuntimeError, LookupError):  # the test closed it
-            continue
-    shared_viewer.layers.clear()
-    shared_viewer.dims.ndisplay = 2
-    shared_viewer.dims.order = tuple(range(shared_viewer.dims.ndim))
-    qtbot.waitUntil(lambda: all(not alive(thread) for thread in docks), timeout=60_000)
+    for made in windows:
+        if made.dock is not None and not made.dock._ended:
+            made.dock.shutdown()
+        made.qt_canvas = made.canvas = None
+    qtbot.waitUntil(lambda: not relay_threads(), timeout=60_000)
 
 
-def alive(dock: Any) -> bool:
-    """Whether the dock's thread still runs."""
-    return any(thread.is_alive() for thread in dock._thread._executor._threads)
+def relay_threads() -> list[str]:
+    """Names of our threads that still run."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("napari-relay")]
+
+
+@pytest.fixture
+def running_threads() -> Callable[[], list[str]]:
+    return relay_threads
 
 
 @pytest.fixture

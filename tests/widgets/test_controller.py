@@ -326,3 +326,40 @@ def test_closing_writes_what_was_accepted_and_then_closes(opened: Any, workspace
     assert written == ["accept"]
     assert workspace.closed
     assert not workspace.engine.listeners
+
+
+def test_closing_right_after_enter_still_computes_and_writes(opened: Any, workspace: Any, runner: Any) -> None:
+    controller = ClickController(opened, runner)
+    runner.run()
+    controller.click(at(DISC))
+    controller.accept()
+    written = []
+    workspace.project.changed.connect(lambda change: written.append(change.kind))
+
+    controller.close()
+
+    assert written == ["accept"]
+
+
+def test_closing_tries_once_more_to_write_what_could_not_be_written(
+    opened: Any, workspace: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise StorageError("The disk is full.", "Free some space.")
+
+    controller = ClickController(opened, runner)
+    runner.run()
+    controller.click(at(DISC))
+    runner.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace.project, "accept", full)
+        controller.accept()
+        controller.click(at(BIG_DISC))
+        runner.run()
+    assert controller.shown.unsaved == 1
+    written = []
+    workspace.project.changed.connect(lambda change: written.append(change.kind))
+
+    controller.close()
+
+    assert written == ["accept"]
