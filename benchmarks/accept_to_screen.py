@@ -69,7 +69,9 @@ def main() -> None:
                     break
                 if _propose(window, place):
                     accepts.append(_accept(window))
-    publish(args, _figures(accepts[1:], f"{args.side // 1000}k"), {"there": args.there, "accepts": [asdict(accept) for accept in accepts[1:]]})
+    counted = accepts[1:]
+    details = {"there": args.there, "accepts": [asdict(accept) for accept in counted]}
+    publish(args, _figures(counted, f"{args.side // 1000}k"), details)
 
 
 def _arguments() -> argparse.Namespace:

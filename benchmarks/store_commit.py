@@ -49,9 +49,10 @@ def main() -> None:
     most, fewest = max(args.there), min(args.there)
     growth = max(median(times[most, t]) / median(times[fewest, t]) for t in {tiles for _, tiles in times})
     figures += [
-        Figure(f"accept, up to {most} there", worst.value / (worst.limit or 1), "x bar", 1.0, f"{worst.shown}:{worst.key[6:]}"),
+        Figure(f"accept, up to {most} there", worst.value / (worst.limit or 1), "x bar", 1.0,
+               f"{worst.shown}:{worst.key[6:]}"),
         Figure(f"accept, {most} against {fewest} there", growth, "x", None, "the worst number of tiles"),
-    ]
+    ]  # fmt: skip
     details = {f"{there} there, {tiles} tiles": spread(ms) for (there, tiles), ms in sorted(times.items())}
     publish(args, figures, {"ms": details, "growth": round(growth, 2)})
 
