@@ -41,11 +41,12 @@ check: $(STAMP) ## Lint, types, import contracts, napari manifest
 	@$(BIN)/lint-imports
 	@$(BIN)/npe2 validate napari-relay
 
-bench: $(STAMP) ## Run the benchmarks and print their numbers (minutes; PEER_WEIGHTS=file adds MobileSAM)
+bench: $(STAMP) ## Run the benchmarks, keep their numbers, write docs/performance.md (half an hour; PEER_WEIGHTS=file adds MobileSAM)
 	@.ci/system-libraries
-	$(BIN)/python benchmarks/click_latency.py $(if $(PEER_WEIGHTS),--peer-weights $(PEER_WEIGHTS))
-	$(BIN)/python benchmarks/store_commit.py
-	$(BIN)/python benchmarks/window_start.py
+	@$(BIN)/python benchmarks/click_latency.py $(if $(PEER_WEIGHTS),--peer-weights $(PEER_WEIGHTS))
+	@for s in make_huge store_commit window_start gui_stall accept_to_screen open_memory; do \
+	  echo "== $$s"; $(BIN)/python benchmarks/$$s.py; done
+	@$(BIN)/python benchmarks/report.py
 
 install: $(STAMP) ## Only make the environment
 
