@@ -38,6 +38,7 @@ class Signal(Enum):
 
     START = "start"
     WAKE = "wake"
+    RESTART = "restart"
     CLOSE = "close"
 
 
@@ -114,6 +115,12 @@ class Engine(ABC):
     def start(self) -> None:
         """Make the service now, without waiting for it; does nothing where it is made or being made."""
         self._tell(Signal.START)
+
+    def restart(self) -> None:
+        """Make the service anew, with the arguments that `update` changed, without waiting for it; does nothing
+        where it was never made. A job that runs fails with WorkerDiedError, those that wait go on waiting."""
+        if self._thread is not None:
+            self._tell(Signal.RESTART)
 
     def close(self) -> None:
         """End everything: open futures fail with EngineClosedError; no thread and no process is left.

@@ -19,7 +19,10 @@ class InProcessEngine(Engine):
 
     def _serve(self) -> None:
         while (signal := self._events.get()) is not Signal.CLOSE:
-            if self._service is None and not self._make(asked=signal is Signal.START):
+            again = signal is Signal.RESTART and self._service is not None
+            if again:
+                self._service = None
+            if self._service is None and not self._make(asked=again or signal is Signal.START):
                 continue
             while (job := self._jobs.take()) is not None:
                 self._run_job(job)

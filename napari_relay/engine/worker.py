@@ -57,7 +57,9 @@ class WorkerEngine(Engine):
     def _serve(self) -> None:
         try:
             while (event := self._events.get()) is not Signal.CLOSE:
-                if isinstance(event, Signal):
+                if event is Signal.RESTART:
+                    self._restart()
+                elif isinstance(event, Signal):
                     self._wake(asked=event is Signal.START)
                 else:
                     self._hear(*event)
@@ -82,6 +84,16 @@ class WorkerEngine(Engine):
             self._deaths = 0
             self._announce(EngineState.STARTING)
             self._start_process()
+
+    def _restart(self) -> None:
+        process = self._process
+        if process is None:  # it is made with the new arguments when it is needed
+            return
+        self._end_process(process)
+        self._deaths = 0
+        self._announce(EngineState.STARTING)
+        self._jobs.lose_running(WorkerDiedError("The computing process is started again.", "Repeat the click."))
+        self._start_process()
 
     def _start_process(self) -> None:
         self._device = None

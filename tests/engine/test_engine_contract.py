@@ -60,6 +60,21 @@ class EngineContract:
     def engine(self, make: Make) -> Engine:
         return make()
 
+    # ---- other arguments
+
+    def test_restarts_with_changed_arguments(self, engine: Engine) -> None:
+        engine.restart()  # nothing was made yet: nothing to do
+        assert engine.state is EngineState.NEW
+        assert engine.call("where")[1] == "cpu"
+        engine.call("echo", 1)
+
+        engine.update(device="other")
+        assert engine.call("where")[1] == "cpu"
+        engine.restart()
+
+        assert engine.call("where")[1] == "other"
+        assert engine.call("history") == []
+
     # ---- answers
 
     def test_returns_what_a_method_returns(self, shared: Engine) -> None:
