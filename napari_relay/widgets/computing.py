@@ -19,7 +19,13 @@ class Computing(Protocol):
         """A workspace on `source`, which stays its caller's to close."""
 
     def apply(self, settings: WindowSettings) -> None:
-        """Use these settings from now on; images opened before may have to be opened again."""
+        """Use these settings from the next click on.
+
+        Raises
+        ------
+        CheckpointError, EngineError
+            The checkpoint cannot be loaded; the old one stays.
+        """
 
     def close(self) -> None:
         """End the worker."""
@@ -28,8 +34,8 @@ class Computing(Protocol):
 class WorkerComputing:
     """Workspaces that share one worker process, made with the first of them.
 
-    Device, threads and cache size are chosen when a worker starts, so changing them takes another worker; another
-    checkpoint is loaded by the one that runs.
+    Device, threads and cache size are chosen when a worker starts, so changing them takes another worker (open
+    images stay open, a click that runs is sent again); another checkpoint is loaded by the one that runs.
     """
 
     def __init__(self, settings: WindowSettings) -> None:
@@ -48,14 +54,14 @@ class WorkerComputing:
 
     def apply(self, settings: WindowSettings) -> None:
         before, self.settings = self.settings, settings
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             return
+        engine.update(**_arguments(settings))
         if settings.needs_new_worker(before):
-            self.close()
-        elif settings.checkpoint != before.checkpoint:
-            if str(self._engine.state) not in ("new", "failed"):
-                self._engine.call("set_checkpoint", settings.checkpoint, lane="control")
-            self._engine.update(checkpoint=settings.checkpoint)
+            engine.restart()
+        elif settings.checkpoint != before.checkpoint and str(engine.state) not in ("new", "failed"):
+            engine.call("set_checkpoint", settings.checkpoint, lane="control")
 
     def close(self) -> None:
         if self._engine is not None:
@@ -67,11 +73,13 @@ def _new_engine(settings: WindowSettings) -> Any:
     from napari_relay.engine import WorkerEngine
     from napari_relay.workspace.opening import SERVICE
 
-    return WorkerEngine(
-        SERVICE,
-        checkpoint=settings.checkpoint or None,
-        device=settings.device,
-        dtype="auto",
-        threads=settings.threads or None,
-        cache_bytes=settings.cache_mb << 20,
-    )
+    return WorkerEngine(SERVICE, dtype="auto", **_arguments(settings))
+
+
+def _arguments(settings: WindowSettings) -> dict[str, Any]:
+    return {
+        "checkpoint": settings.checkpoint or None,
+        "device": settings.device,
+        "threads": settings.threads or None,
+        "cache_bytes": settings.cache_mb << 20,
+    }

@@ -151,20 +151,6 @@ class Desk:
         self._open()
         self._tell()
 
-    def reopen(self, between: Callable[[], None]) -> None:
-        """Close the image, call `between` (it may submit something slow), open it again with the clicks in hand."""
-        early: list[EarlyClick] = []
-        if self.controller is not None:
-            shown = self.controller.shown
-            early = [EarlyClick(ImagePoint(c.y, c.x, shown.plane), c.positive, self.sight.zoom) for c in shown.clicks]
-        self._close_image()
-        between()
-        self._early = early
-        if self.armed:
-            self._open()
-        self._tell()
-        self._repaint()
-
     def rested(self) -> None:
         """The mouse has rested over the image for a while: prepare that place."""
         if self.controller is None or not self.armed or self.sight.blocked or self._mouse is None:

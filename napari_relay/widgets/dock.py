@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QFileDialo
 
 from napari_relay.widgets.canvas_finder import canvases_of, main_window_of
 from napari_relay.widgets.computing import Computing, WorkerComputing
+from napari_relay.widgets.controller import sentence
 from napari_relay.widgets.desk import Desk, Means
 from napari_relay.widgets.image_opener import ImageOpener
 from napari_relay.widgets.keys import Command, EndsEditing, KeyCommand, KeyFilter, edits_text
@@ -56,6 +57,10 @@ class RelayWidget(QWidget):
         # stack inspection at each mouse move.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.settings = settings or WindowSettings.load()
+        self.panels = DockLayout(self, self.settings)
+        if self.settings.checkpoint:
+            # A checkpoint that was carried here may be gone by now; the panel has chosen the default then.
+            self.settings = self.settings.model_copy(update={"checkpoint": self.panels.model.current})
         self._turns = Turns(self)
         self._thread = WindowThread()
         self._jobs = self._thread.runner()
@@ -63,7 +68,6 @@ class RelayWidget(QWidget):
         means = Means(self._thread.runner, self._turns.later, self._computing.open)
         self.desk = Desk(self.viewer, means, project=project)
         self.opener = ImageOpener(self.viewer, WindowThread.single)
-        self.panels = DockLayout(self, self.settings)
         self.keys = KeyFilter(self._command, self)
         ends_editing = EndsEditing(self)
         for field in (*self.findChildren(QAbstractSpinBox), *self.findChildren(QComboBox)):
@@ -202,20 +206,12 @@ class RelayWidget(QWidget):
         self._change_settings(self.settings.model_copy(update={"checkpoint": name}))
 
     def _change_settings(self, settings: WindowSettings) -> None:
-        before, self.settings = self.settings, settings
-        self.panels.settings.settings = settings
+        self.settings = self.panels.settings.settings = settings
         settings.save()
         self.desk.set_show_views(settings.show_views)
         if not settings.prefetch:
             self._rest.stop()
-
-        def apply() -> None:
-            self._jobs.submit(lambda: self._computing.apply(settings), failed=lambda error: self._notify(str(error)))
-
-        if settings.needs_new_worker(before):
-            self.desk.reopen(apply)
-        else:
-            apply()
+        self._jobs.submit(lambda: self._computing.apply(settings), failed=lambda error: self._notify(sentence(error)))
 
     # -- what is shown -----------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ class WindowSettings(BaseModel):
     cache_mb: int = Field(512, ge=64, le=65536)
     prefetch: bool = True
     show_views: bool = True
-    checkpoint: str = "small"
-    """Name of a bundled checkpoint, or the path of one carried in."""
+    checkpoint: str = ""
+    """Name of a bundled checkpoint, or the path of one carried in; empty for the default one."""
 
     def needs_new_worker(self, before: WindowSettings) -> bool:
         """Whether something differs that is chosen when a worker starts."""

@@ -173,6 +173,8 @@ class StepRunner:
                     if failed is not None:
                         failed(error)
                 else:
+                    while self.posted:
+                        self.posted.pop(0)()
                     if done is not None:
                         done(result)
 
