@@ -131,36 +131,44 @@ def window_attention(
     """
     b, count, n, c = windows.shape
     patches = _heads(attn, windows.reshape(b * count, n, c))
-    read = [tokens for tokens in (relay, other) if tokens is not None]
-    sets = [tuple(_spread(t, count) for t in _heads(attn, tokens)) for tokens in read]
+    sets = [_heads(attn, tokens) for tokens in (relay, other) if tokens is not None]
     bias, mask = _position_bias(attn), None if mask is None else mask.repeat(b, 1, 1)[:, None]  # [B * W, 1, N, N]
     if isinstance(part, RelayGates):
         y, yr = _gated(attn, patches, sets, part, bias, mask)
     else:
         y, yr = _joined(attn, patches, sets, part.bias, bias, mask)
     y = y.transpose(1, 2).reshape(b, count, n, c)
-    yr = yr[:, :, : relay.shape[1]].transpose(1, 2).reshape(b, count, -1, c).mean(dim=1)
+    yr = yr.transpose(1, 2).reshape(b, -1, c)
     return attn.proj_drop(attn.proj(y)), attn.proj_drop(attn.proj(yr))
 
 
 def _gated(attn: Any, patches: Any, sets: list[Any], part: Any, bias: Tensor, mask: Tensor | None) -> Any:
-    """Relay tokens in a softmax of their own; see `relay_vit.gated_attention`."""
+    """Relay tokens in a softmax of their own; see `relay_vit.gated_attention`.
+
+    Keys and queries of relay tokens are the same in all windows, so that their products are taken for a whole image at
+    once: y [B * W, heads, N, d], y_r [B, heads, R, d].
+    """
+    rq, rk, rv = sets[0]
     q, k, v = patches
     logits = _cosines(attn, q, k) + bias[None]
     y = _weigh(attn, logits if mask is None else logits + mask, v)
-    for which, (_, rk, rv) in zip((OWN, OTHER), sets, strict=False):
-        y = y + part(which) * _weigh(attn, _cosines(attn, q, rk), rv)
-    rq, rk, rv = sets[0]
-    to_relay = _cosines(attn, rq, rk) + part.bias[RELAY_TO_RELAY, :, None, None]
+    b, count, n = len(rq), len(q) // len(rq), q.shape[2]
+    q, k, v = (t.unflatten(0, (b, count)).transpose(1, 2).flatten(2, 3) for t in patches)  # [B, heads, W * N, d]
+    for which, (_, keys, values) in zip((OWN, OTHER), sets, strict=False):
+        added = _weigh(attn, _cosines(attn, q, keys), part(which) * values)  # the gate on the few values is cheaper
+        y = y + added.unflatten(2, (count, n)).transpose(1, 2).flatten(0, 1)
     to_patch = _cosines(attn, rq, k) + part.bias[RELAY_TO_PATCH, :, None, None]
-    yr = _weigh(attn, torch.cat([to_patch, to_relay], dim=-1), torch.cat([v, rv], dim=2))
-    return y, yr
+    to_relay = _cosines(attn, rq, rk) + part.bias[RELAY_TO_RELAY, :, None, None]
+    by_window = to_patch.unflatten(3, (count, n)), to_relay[:, :, :, None].expand(-1, -1, -1, count, -1)
+    weights = attn.attn_drop(torch.cat(by_window, dim=-1).softmax(dim=-1)) / count  # [B, heads, R, W, N + R]
+    return y, weights[..., :n].flatten(3) @ v + weights[..., n:].sum(dim=3) @ rv
 
 
 def _joined(attn: Any, patches: Any, sets: list[Any], own_bias: Tensor, bias: Tensor, mask: Tensor | None) -> Any:
-    """Relay tokens as members of the sequence, behind the patches."""
-    n = patches[0].shape[2]
-    q, k, v = (torch.cat([patches[i], *(one[i] for one in sets)], dim=2) for i in range(3))
+    """Relay tokens as members of the sequence, behind the patches: y [B * W, heads, N, d], y_r [B, heads, R, d]."""
+    own, n, count = sets[0][0].shape[2], patches[0].shape[2], len(patches[0]) // len(sets[0][0])
+    spread = [[_spread(t, count) for t in one] for one in sets]
+    q, k, v = (torch.cat([patches[i], *(one[i] for one in spread)], dim=2) for i in range(3))
     extra = q.shape[2] - n
     by_head = own_bias[:, :, None, None]  # [3, heads, 1, 1]
     rows = torch.cat([bias, by_head[PATCH_TO_RELAY].expand(-1, n, extra)], dim=2)
@@ -168,16 +176,16 @@ def _joined(attn: Any, patches: Any, sets: list[Any], own_bias: Tensor, bias: Te
     full = torch.cat([rows, torch.cat(below, dim=2)], dim=1)  # [heads, N + R, N + R]
     logits = _cosines(attn, q, k) + full[None]
     y = _weigh(attn, logits if mask is None else logits + F.pad(mask, (0, extra, 0, extra)), v)
-    return y[:, :, :n], y[:, :, n:]
+    return y[:, :, :n], y[:, :, n : n + own].unflatten(0, (-1, count)).mean(dim=1)
 
 
 def _heads(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k, v [*, heads, N, d]; keys have no bias in SwinV2."""
+    """q, k of length 1, and v [*, heads, N, d]; keys have no bias in SwinV2."""
     b, n, _ = x.shape
     bias = None if attn.q_bias is None else torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
     qkv = F.linear(x, weight=attn.qkv.weight, bias=bias)
     q, k, v = qkv.reshape(b, n, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    return q, k, v
+    return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v
 
 
 def _spread(x: Tensor, windows: int) -> Tensor:
@@ -186,8 +194,8 @@ def _spread(x: Tensor, windows: int) -> Tensor:
 
 
 def _cosines(attn: Any, q: Tensor, k: Tensor) -> Tensor:
-    cosines = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
-    return cosines * torch.clamp(attn.logit_scale, max=math.log(1.0 / 0.01)).exp()
+    """Scaled cosines of unit vectors."""
+    return q @ k.transpose(-2, -1) * torch.clamp(attn.logit_scale, max=math.log(1.0 / 0.01)).exp()
 
 
 def _weigh(attn: Any, logits: Tensor, v: Tensor) -> Tensor:

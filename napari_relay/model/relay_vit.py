@@ -115,10 +115,11 @@ def gated_attention(
     """
     q, k, v = _heads(attn, x)
     rq, rk, rv = _heads(attn, relay)
-    y = _attend(attn, q, k, v) + gates(OWN) * _attend(attn, q, rk, rv)
+    # The gates act on the few values instead of the many results: the same, and cheaper.
+    y = _attend(attn, q, k, v) + _attend(attn, q, rk, gates(OWN) * rv)
     if other is not None:
         _, ok, ov = _heads(attn, other)
-        y = y + gates(OTHER) * _attend(attn, q, ok, ov)
+        y = y + _attend(attn, q, ok, gates(OTHER) * ov)
     yr = _attend(attn, rq, torch.cat([rk, k], dim=2), torch.cat([rv, v], dim=2))
     return _out(attn, y), _out(attn, yr)
 
