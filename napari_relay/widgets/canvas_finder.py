@@ -21,3 +21,15 @@ def main_window_of(widget: QWidget) -> QMainWindow | None:
 def canvases_of(window: QMainWindow) -> list[QWidget]:
     """The OpenGL widgets of a window, napari's canvas among them."""
     return list(window.findChildren(QOpenGLWidget))
+
+
+def drop_targets_of(window: QMainWindow) -> list[QWidget]:
+    """The widgets round the canvas that take dropped files."""
+    found = []
+    for canvas in canvases_of(window):
+        widget: QWidget | None = canvas
+        while widget is not None:
+            if widget.acceptDrops():
+                found.append(widget)
+            widget = widget.parentWidget()
+    return found

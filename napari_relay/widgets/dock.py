@@ -14,10 +14,11 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QFileDialog, QMainWindow, QWidget
 
-from napari_relay.widgets.canvas_finder import canvases_of, main_window_of
+from napari_relay.widgets.canvas_finder import canvases_of, drop_targets_of, main_window_of
 from napari_relay.widgets.computing import Computing, WorkerComputing
 from napari_relay.widgets.controller import sentence
 from napari_relay.widgets.desk import Desk, Means
+from napari_relay.widgets.drops import CheckpointDrops, dropped_paths
 from napari_relay.widgets.image_opener import ImageOpener
 from napari_relay.widgets.keys import Command, EndsEditing, KeyCommand, KeyFilter, edits_text
 from napari_relay.widgets.keys_dialog import KeysDialog
@@ -75,6 +76,8 @@ class RelayWidget(QWidget):
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
+        self._drops = CheckpointDrops(self.panels.model.use_file, self)
+        self.setAcceptDrops(True)
         self._window: QMainWindow | None = None
         self._wanted = True
         self._ended = False
@@ -125,6 +128,8 @@ class RelayWidget(QWidget):
         self._window = window
         window.installEventFilter(self)
         self.keys.install(window, *canvases_of(window))
+        for target in drop_targets_of(window):
+            target.installEventFilter(self._drops)
         self._turns.later(self._arm_by_itself)
 
     def _arm_by_itself(self, *_: object) -> None:
@@ -267,6 +272,17 @@ class RelayWidget(QWidget):
         if watched is self._window and event.type() == QEvent.Type.Close:
             self._turns.later(self._after_close)
         return False
+
+    def dragEnterEvent(self, event: Any) -> None:
+        if dropped_paths(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """A file on the dock: a checkpoint is used, anything else is opened as an image."""
+        event.acceptProposedAction()
+        if not self._drops.eventFilter(self, event):
+            for path in dropped_paths(event):
+                self.open_image(path)
 
     def keyPressEvent(self, event: Any) -> None:
         """Keys that no widget of the dock wanted are the tool's, else napari's."""

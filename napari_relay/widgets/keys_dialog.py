@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QVBoxLayout, QWidget
 
 from napari_relay.widgets.keys import KEY_TABLE, MOUSE_TABLE
 from napari_relay.widgets.status_panel import KeyHints
@@ -18,8 +18,5 @@ class KeysDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setMinimumWidth(420)
         layout = QVBoxLayout(self)
-        layout.setSpacing(10)
-        for title, rows in (("Mouse", MOUSE_TABLE), ("Keys, while the click tool is on", KEY_TABLE)):
-            layout.addWidget(QLabel(f"<b>{title}</b>"))
-            layout.addWidget(KeyHints(rows))
+        layout.addWidget(KeyHints(("Mouse", MOUSE_TABLE), ("Keys, while the click tool is on", KEY_TABLE)))
         layout.addStretch()

@@ -56,7 +56,7 @@ def launch(
     application = _application()
     splash = _splash()
     viewer, dock = open_window(project=project, checkpoint=checkpoint)
-    viewer.window.show()
+    _show(viewer)
     splash.finish(dock.window())
     if path is not None:
         dock.open_image(os.fspath(path))
@@ -72,16 +72,12 @@ def open_window(
 ) -> tuple[Any, RelayWidget]:
     """A viewer with the dock in it, not shown yet."""
     from napari import Viewer
-    from napari.settings import get_settings
 
     from napari_relay.widgets.dock import RelayWidget
     from napari_relay.widgets.settings import WindowSettings
 
     viewer = Viewer(title=TITLE, show=False)
     sys.excepthook = _report
-    if get_settings().application.window_size is None:
-        # Only the first time: later the window comes back as it was left.
-        viewer.window.resize(*SIZE_PX)
     settings = WindowSettings.load()
     if checkpoint is not None:
         settings = settings.model_copy(update={"checkpoint": checkpoint})
@@ -89,6 +85,15 @@ def open_window(
     dock = RelayWidget(viewer, settings=settings, project=place)
     viewer.window.add_dock_widget(dock, name="Relay", area="right")
     return viewer, dock
+
+
+def _show(viewer: Any) -> None:
+    from napari.settings import get_settings
+
+    first_time = get_settings().application.window_size is None
+    viewer.window.show()
+    if first_time:  # later the window comes back as it was left
+        viewer.window.resize(*SIZE_PX)
 
 
 def _check(path: str | os.PathLike[str] | None, checkpoint: str | None) -> None:

@@ -176,10 +176,13 @@ class SceneLayers:
         if not boxes and FRAMES not in self._layers:
             return
         layer = self._layer(FRAMES)
+        if not boxes:
+            # Not by taking the lines away: a Vectors layer without any cannot be drawn in 3D.
+            layer.edge_color = np.zeros((len(layer.data), 4))
+            return
         layer.data = frame_lines(boxes)
-        if boxes:
-            layer.edge_color = np.repeat(np.array(FRAME_COLORS[: len(boxes)]), 4, axis=0)
-            layer.edge_width = FRAME_WIDTH_PX * self._screen_pixel
+        layer.edge_color = np.repeat(np.array(FRAME_COLORS[: len(boxes)]), 4, axis=0)
+        layer.edge_width = FRAME_WIDTH_PX * self._screen_pixel
 
     def _paint_sizes(self) -> None:
         clicks, frames = self._layers.get(CLICKS), self._layers.get(FRAMES)
@@ -222,7 +225,8 @@ class SceneLayers:
                 np.zeros((0, 2)), border_color=CLICK_BORDER, border_width=0.12, **common,
             )  # fmt: skip
         else:
-            layer = Vectors(np.zeros((0, 2, 2)), vector_style="line", opacity=0.85, **common)
+            unseen = frame_lines([Box(0, 0, 1, 1)])
+            layer = Vectors(unseen, edge_color=np.zeros((4, 4)), vector_style="line", opacity=0.85, **common)
         layer.editable = False
         return layer
 

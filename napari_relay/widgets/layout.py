@@ -8,19 +8,18 @@ from pathlib import Path
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
-    QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible, QElidingLabel
+from superqt import QElidingLabel
 
 from napari_relay.widgets.class_panel import ClassPanel
+from napari_relay.widgets.column import Column, Fold
 from napari_relay.widgets.keys import Command
 from napari_relay.widgets.model_panel import ModelPanel
 from napari_relay.widgets.question_bar import ProgressBar, QuestionBar
@@ -51,7 +50,7 @@ class DockLayout:
         self.progress = ProgressBar()
         self.browse = QPushButton("Open an image ...")
         self.status = StatusPanel()
-        self.first_steps = KeyHints(FIRST_STEPS)
+        self.first_steps = KeyHints(("", FIRST_STEPS))
         self.retry = QPushButton("Try again")
         self.classes = ClassPanel()
         self.objects = QLabel()
@@ -121,20 +120,13 @@ class DockLayout:
         column.setSpacing(8)
         for widget in (
             self._image_row, self.arm, self.question, self.progress, self.status, self.browse, self.retry,
-            self.first_steps, self._work, _folded("Model", self.model), _folded("Settings", self.settings.native),
+            self.first_steps, self._work, Fold("Model", self.model), Fold("Settings", self.settings.native),
             self.keys,
         ):  # fmt: skip
             column.addWidget(widget)
         column.addStretch(1)
 
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(body)
-        outer = _column(dock)
-        outer.addWidget(scroll)
-        dock.setMinimumWidth(WIDTH_PX)
+        _column(dock).addWidget(Column(body, WIDTH_PX))
         dock.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _buttons(self) -> QWidget:
@@ -173,13 +165,3 @@ def _row(*widgets: QWidget, stretch: int) -> QWidget:
     for index, widget in enumerate(widgets):
         layout.addWidget(widget, 1 if index == stretch else 0)
     return row
-
-
-def _folded(title: str, content: QWidget) -> QCollapsible:
-    folded = QCollapsible(title)
-    folded.setDuration(0)
-    folded.layout().setContentsMargins(0, 0, 0, 0)
-    folded.content().layout().setContentsMargins(0, 4, 0, 4)
-    folded.addWidget(content)
-    folded.collapse(animate=False)
-    return folded

@@ -1,10 +1,9 @@
-"""The model: which checkpoint is used, what its card says, and a way to bring one in (dialog or drop)."""
+"""The model: which checkpoint is used, what its card says, and a way to bring one in."""
 
 from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
@@ -32,12 +31,11 @@ class ModelPanel(QWidget):
         self.combo.setMinimumContentsLength(12)
         self.card = wrapped()
         self.button = QPushButton("Use a file ...")
-        self.button.setToolTip(f"A checkpoint that you carried here (*{SUFFIX}). Dropping it on this panel works too.")
+        self.button.setToolTip(f"A checkpoint that you carried here (*{SUFFIX}). Dropping it on the window works too.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.combo, self.card, self.button):
             layout.addWidget(widget)
-        self.setAcceptDrops(True)
         for card in list_bundled():
             self._add(card.name, card)
         self.current = ""
@@ -57,15 +55,6 @@ class ModelPanel(QWidget):
             self._add(name, card)
         self._pick(name)
         return True
-
-    def dragEnterEvent(self, event: Any) -> None:
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: Any) -> None:
-        event.acceptProposedAction()
-        for url in event.mimeData().urls():
-            self.use_file(url.toLocalFile())
 
     def _add(self, name: str, card: Card) -> None:
         self.combo.addItem(card.title if card.title != card.name else card.name, name)

@@ -17,7 +17,7 @@ CLICK_BORDER = "white"
 FRAME_COLORS: tuple[RGBA, RGBA] = ((1.0, 0.85, 0.25, 1.0), (1.0, 0.85, 0.25, 0.55))
 """Local view, global view."""
 
-FILL_ALPHA = 0.30
+FILL_ALPHA = 0.27
 ACCEPTED_ALPHA = 0.45
 SHADES = 3
 """Shades of a class colour, so that objects of one class that touch can be told apart."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_relay.widgets.wording import Words
 
 BAR_HEIGHT_PX = 4
+HINT_LINES = 4
 
 
 def wrapped(text: str = "") -> QLabel:
@@ -30,8 +33,6 @@ class StatusPanel(QWidget):
         self.headline.setWordWrap(True)
         self.hint = wrapped()
         self.hint.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        # Three lines are kept free, so that the panels below do not jump with each state.
-        self.hint.setMinimumHeight(3 * self.hint.fontMetrics().lineSpacing() + 2)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(BAR_HEIGHT_PX)
@@ -50,6 +51,21 @@ class StatusPanel(QWidget):
             self.hint.setText(words.hint)
         self._set_busy(words.busy)
 
+    def changeEvent(self, event: QEvent | None) -> None:
+        """napari's theme and font size come as style sheets, after the panel was made and at any time."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._keep_room()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        super().showEvent(event)
+        self._keep_room()
+
+    def _keep_room(self) -> None:
+        # Room for the longest hint is kept free, so that the panels below do not jump with each state.
+        self.hint.ensurePolished()
+        self.hint.setMinimumHeight(HINT_LINES * self.hint.fontMetrics().lineSpacing() + 2)
+
     def _set_busy(self, busy: bool) -> None:
         # An empty bar keeps its place: appearing and disappearing would move everything below it.
         maximum = 0 if busy else 1
@@ -59,17 +75,24 @@ class StatusPanel(QWidget):
 
 
 class KeyHints(QWidget):
-    """Two columns: what to press, what it does."""
+    """Two columns: what to press, what it does; each section may have a title."""
 
-    def __init__(self, rows: tuple[tuple[str, str], ...], parent: QWidget | None = None) -> None:
+    def __init__(
+        self, *sections: tuple[str, Sequence[tuple[str, str]]], parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(10)
         grid.setVerticalSpacing(3)
         grid.setColumnStretch(1, 1)
-        for index, (keys, meaning) in enumerate(rows):
-            grid.addWidget(QLabel(f"<b>{html.escape(keys)}</b>"), index, 0, Qt.AlignmentFlag.AlignTop)
-            label = QLabel(meaning)
-            label.setWordWrap(True)
-            grid.addWidget(label, index, 1)
+        for title, rows in sections:
+            if title:
+                heading = QLabel(f"<b style='font-size: large'>{html.escape(title)}</b>")
+                grid.addWidget(heading, grid.rowCount(), 0, 1, 2)
+            for keys, meaning in rows:
+                row = grid.rowCount()
+                grid.addWidget(QLabel(f"<b>{html.escape(keys)}</b>"), row, 0, Qt.AlignmentFlag.AlignTop)
+                label = QLabel(meaning)
+                label.setWordWrap(True)
+                grid.addWidget(label, row, 1)

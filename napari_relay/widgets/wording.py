@@ -80,14 +80,14 @@ def _computing(shown: Shown) -> Words:
 
 
 def _proposal(shown: Shown) -> Words:
-    parts = [plural(len(shown.clicks), "click")]
+    headline = plural(len(shown.clicks), "click")
     if shown.score is not None:
-        parts.append(f"score {shown.score:.2f}")
+        headline += f" · score {shown.score:.2f}"
+    other = ""
     if shown.alternatives > 1:
-        parts.append(f"mask {shown.alternative + 1} of {shown.alternatives}")
-    other = "Tab shows another mask. " if shown.alternatives > 1 else ""
+        other = f"Tab shows another mask (this is {shown.alternative + 1} of {shown.alternatives}). "
     return Words(
-        " · ".join(parts),
+        headline,
         f"Enter accepts it as {shown.current_class or 'object'}. {other}"
         "Click what is missing, Shift+click what is too much.",
     )

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_relay.model.checkpoint import list_bundled
 from napari_relay.widgets.class_panel import ClassPanel, swatch
+from napari_relay.widgets.drops import CheckpointDrops
 from napari_relay.widgets.keys import KEY_TABLE
 from napari_relay.widgets.keys_dialog import KeysDialog
 from napari_relay.widgets.model_panel import ModelPanel
@@ -120,30 +122,37 @@ def test_a_file_that_is_no_checkpoint_is_refused_with_a_reason(qtbot: Any, tmp_p
     assert panel.current == "step0"
 
 
-def test_a_carried_checkpoint_can_be_dropped_on_the_panel(qtbot: Any, tmp_path: Path) -> None:
-    from qtpy.QtCore import QMimeData, QPointF, QUrl
-    from qtpy.QtGui import QDropEvent
-
+def test_a_carried_checkpoint_of_any_name_is_taken(qtbot: Any, tmp_path: Path) -> None:
     path = tmp_path / "any name.safetensors"
     write_checkpoint(path)
     panel, chosen = ModelPanel("step0"), []
     qtbot.addWidget(panel)
     panel.chosen.connect(chosen.append)
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
-    from qtpy import QT6
 
-    place = QPointF(5, 5) if QT6 else QPointF(5, 5).toPoint()
-    event = QDropEvent(
-        QPointF(5, 5) if QT6 else place,
-        Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-
-    panel.dropEvent(event)
+    assert panel.use_file(path)
 
     assert chosen == [str(path)]
     assert panel.combo.currentText() == "Carried here"
     assert "my licence" in panel.card.text()
+
+
+def test_a_checkpoint_dropped_anywhere_is_told_from_an_image(qtbot: Any, tmp_path: Path) -> None:
+    taken: list[str] = []
+    drops = CheckpointDrops(taken.append)
+
+    assert drops.eventFilter(None, drop_of("/data/small.safetensors"))
+    assert not drops.eventFilter(None, drop_of("/data/slide.svs"))
+    assert not drops.eventFilter(None, drop_of("/data/a.safetensors", "/data/b.safetensors"))
+
+    assert taken == ["/data/small.safetensors"]
+
+
+def drop_of(*paths: str) -> QDropEvent:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(path) for path in paths])
+    drop_of.kept = data  # type: ignore[attr-defined]  # Qt does not own it
+    button, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    return QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, button, keys)
 
 
 def write_checkpoint(path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_relay.widgets.keys_dialog import KeysDialog
 from napari_relay.widgets.state import Phase
@@ -127,7 +130,7 @@ def test_tab_reaches_the_tool_and_keeps_the_focus_on_the_canvas(window: Any) -> 
 
     window.key(Qt.Key.Key_Tab)
 
-    window.until(lambda: "mask 2 of 3" in window.dock.panels.status.headline.text())
+    window.until(lambda: "2 of 3" in window.dock.panels.status.hint.text())
     assert window.shown.alternative == 1
 
 
@@ -224,8 +227,10 @@ def test_painting_in_a_layer_of_ones_own_switches_the_tool_off(window: Any) -> N
 
 def test_3d_and_rolled_axes_are_refused_with_a_sentence(window: Any) -> None:
     viewer = window.viewer
+    window.settle()
     viewer.dims.ndisplay = 3
     assert window.shown.phase is Phase.BLOCKED
+    assert viewer.screenshot(flash=False).any(), "our layers can be drawn in 3D, too"
     assert "2D/3D" in window.dock.panels.status.hint.text()
     viewer.dims.ndisplay = 2
     viewer.dims.order = (1, 0)
@@ -257,3 +262,27 @@ def test_nothing_there_is_said_and_enter_stores_nothing(window: Any) -> None:
 
     assert window.workspace.project.count() == 0
     assert "No object found" in window.dock.panels.status.headline.text()
+
+
+def test_files_dropped_on_the_window_are_used(window: Any, sample_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_relay.widgets.canvas_finder import drop_targets_of, main_window_of
+
+    targets = drop_targets_of(main_window_of(window.dock))
+    used: list[str] = []
+    monkeypatch.setattr(window.dock._drops, "_on_file", used.append)
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile("/carried/model.safetensors")])
+    button = Qt.MouseButton.LeftButton
+
+    def drop(target: Any) -> None:
+        copy = Qt.DropAction.CopyAction
+        QApplication.sendEvent(target, QDragEnterEvent(QPoint(9, 9), copy, data, button, NONE))
+        QApplication.sendEvent(target, QDropEvent(QPointF(9, 9), copy, data, button, NONE))
+
+    assert targets
+    drop(targets[0])
+    data.setUrls([QUrl.fromLocalFile(str(sample_data / "coins.png"))])
+    drop(window.dock)
+
+    assert used == ["/carried/model.safetensors"]
+    window.until(lambda: any(layer.name == "coins.png" for layer in window.viewer.layers))

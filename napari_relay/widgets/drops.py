@@ -1,0 +1,34 @@
+"""Files dropped on the window: a carried checkpoint is used, whatever part of the window it falls on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QEvent, QObject
+
+from napari_relay.widgets.model_panel import SUFFIX
+
+
+class CheckpointDrops(QObject):
+    """Event filter for widgets that take dropped files: checkpoints are ours, everything else goes on."""
+
+    def __init__(self, on_file: Callable[[str], object], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._on_file = on_file
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is None or event.type() != QEvent.Type.Drop:
+            return False
+        paths = dropped_paths(event)
+        if len(paths) != 1 or Path(paths[0]).suffix.lower() != SUFFIX:
+            return False
+        event.accept()
+        self._on_file(paths[0])
+        return True
+
+
+def dropped_paths(event: Any) -> list[str]:
+    """Local files of a drag or drop."""
+    return [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
