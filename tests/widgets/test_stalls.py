@@ -27,6 +27,10 @@ from napari_relay.widgets.state import Phase
 
 pytestmark = pytest.mark.gui
 
+timing = pytest.mark.skipif(
+    os.environ.get("NAPARI_RELAY_TIMING") != "1",
+    reason="asserts milliseconds: run it alone on a quiet machine with NAPARI_RELAY_TIMING=1",
+)
 MOST_MS = 50
 FRAME_MS = 60
 """What napari's own redraw of a canvas may take in software OpenGL; it lies inside the gaps that are measured."""
@@ -61,6 +65,7 @@ def meter() -> StallMeter:
     return StallMeter()
 
 
+@timing
 def test_slow_clicks_do_not_hold_the_window(window: Any, meter: StallMeter) -> None:
     window.click(100, 100)
     window.wait(Phase.PROPOSAL)
@@ -86,6 +91,7 @@ def test_slow_clicks_do_not_hold_the_window(window: Any, meter: StallMeter) -> N
     assert max(meter.gaps_ms) < MOST_MS + FRAME_MS, sorted(meter.gaps_ms)[-5:]
 
 
+@timing
 def test_our_own_painting_is_short(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each paint and each state shown, timed alone (processor time), for a mask that fills the image."""
     spent: dict[str, list[float]] = {}
@@ -116,6 +122,7 @@ def test_our_own_painting_is_short(window: Any, monkeypatch: pytest.MonkeyPatch)
     assert max(worst.values()) < MOST_MS, worst
 
 
+@timing
 def test_accepting_while_others_are_written_does_not_hold_the_window(
     window: Any, meter: StallMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
