@@ -261,7 +261,7 @@ def test_nothing_there_is_said_and_enter_stores_nothing(window: Any) -> None:
     window.key(Qt.Key.Key_Return)
 
     assert window.workspace.project.count() == 0
-    assert "No object found" in window.dock.panels.status.headline.text()
+    window.until(lambda: "No object found" in window.dock.panels.status.headline.text())
 
 
 def test_files_dropped_on_the_window_are_used(window: Any, sample_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
