@@ -79,10 +79,11 @@ class CommittedObjects:
         if self._pending():
             self._runner.submit(self._workspace.project.journal.positions, self._show_rendered)
 
-    def close(self, *, keep_layer: bool) -> None:
+    def close(self) -> list[Any]:
+        """Follow the project no more; returns the layers to take out of the viewer."""
         self._workspace.project.changed.disconnect(self._project_changed)
         self._workspace.writer.rendered.disconnect(self._rendered)
-        self.layer.remove(keep_layer=keep_layer)
+        return self.layer.release()
 
     def _project_changed(self, change: Change) -> None:
         # In the thread that made the change, and before the pyramid is rendered: the colour is there first.

@@ -36,11 +36,13 @@ class Means:
     make_runner : makes a runner for an image.
     later : calls a function in a later turn of the event loop.
     open_workspace : (source, project or None) -> Workspace; called in a runner's thread.
+    take_away : takes layers of ours out of the viewer, soon.
     """
 
     make_runner: Callable[[], Runner]
     later: Callable[[Callable[[], None]], None]
     open_workspace: Callable[[Source, Path | None], Any]
+    take_away: Callable[[list[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +165,13 @@ class Desk:
         self.scene.show_views = show
         self._repaint()
 
-    def close(self, *, keep_layers: bool = False) -> None:
-        """Give the viewer back as it was; close the image in the background. A second call does nothing.
+    def close(self) -> list[Any]:
+        """Let go of the viewer; close the image in the background. A second call does nothing.
 
-        `keep_layers`: the viewer itself is being closed, its layers are not touched any more.
+        Returns the layers to take out of the viewer, unless it is being closed itself.
         """
         if self._camera is None:
-            return
+            return []
         self.tool.disarm()
         self._camera.center.disconnect(self._camera_moved)
         self._camera.zoom.disconnect(self._camera_zoomed)
@@ -177,8 +179,7 @@ class Desk:
         self.sight.changed.disconnect(self._looked)
         self.sight.close()
         self.images.close()
-        self._close_image(keep_layers=keep_layers)
-        self.scene.remove(keep_layers=keep_layers)
+        return [*self._close_image(), *self.scene.release()]
 
     # -- opening -----------------------------------------------------------------------------------------------
 
@@ -227,21 +228,24 @@ class Desk:
         self._tell()
         self._repaint()
 
-    def _close_image(self, *, keep_layers: bool = False) -> None:
+    def _close_image(self) -> list[Any]:
+        """Returns the layers that belong to the image alone."""
         self._early.clear()
         self._failure = ""
         if self._opening is not None:
             opening, self._opening = self._opening, None
             opening.cancel()
+        left: list[Any] = []
         if self.committed is not None:
-            self.committed.close(keep_layer=keep_layers)
+            left = self.committed.close()
             self.committed = None
         if self.controller is not None:
             controller, self.controller = self.controller, None
             controller.close()
+        return left
 
     def _chosen(self, layer: Any) -> None:
-        self._close_image()
+        self._means.take_away(self._close_image())
         self.scene.clear()
         self.sight.look_at(layer)
         if layer is None:

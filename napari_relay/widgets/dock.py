@@ -27,7 +27,7 @@ from napari_relay.widgets.opening import Question
 from napari_relay.widgets.settings import WindowSettings
 from napari_relay.widgets.state import Phase, Shown
 from napari_relay.widgets.threads import WindowThread
-from napari_relay.widgets.turns import Turns
+from napari_relay.widgets.turns import TakeAway, Turns
 from napari_relay.widgets.wording import describe
 
 REST_MS = 200
@@ -66,7 +66,7 @@ class RelayWidget(QWidget):
         self._thread = WindowThread()
         self._jobs = self._thread.runner()
         self._computing = computing or WorkerComputing(self.settings)
-        means = Means(self._thread.runner, self._turns.later, self._computing.open)
+        means = Means(self._thread.runner, self._turns.later, self._computing.open, self._take_away)
         self.desk = Desk(self.viewer, means, project=project)
         self.opener = ImageOpener(self.viewer, WindowThread.single)
         self.keys = KeyFilter(self._command, self)
@@ -246,14 +246,21 @@ class RelayWidget(QWidget):
         self._turns.stop()
         self.opener.close()
         self.keys.uninstall()
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            self._window = None
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self._quit)
-        self.desk.close(keep_layers=keep_layers)
+        left = self.desk.close()
+        if not keep_layers:
+            self._take_away(left)
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+            self._window = None
         self._thread.close(self._computing.close)
+
+    def _take_away(self, layers: list[Any]) -> None:
+        if layers and self._window is not None:
+            # The window's child, not the dock's: it goes on when the dock is gone.
+            TakeAway(self.viewer, layers, self._window)
 
     def _quit(self) -> None:
         self.shutdown(keep_layers=True)
@@ -301,7 +308,7 @@ def _closer(desk: Desk, computing: Computing, thread: WindowThread) -> Callable[
     """Ends what a widget stood for, without holding the widget: it runs when the C++ part is already gone."""
 
     def close() -> None:
-        desk.close(keep_layers=True)
+        desk.close()
         thread.close(computing.close)
 
     return close

@@ -86,14 +86,13 @@ class SceneLayers:
     def owns(self, layer: Any) -> bool:
         return any(layer is own for own in self._layers.values())
 
-    def remove(self, *, keep_layers: bool = False) -> None:
-        """Take the helper layers out of the viewer; with `keep_layers` (it is being closed) only let go of them."""
+    def release(self) -> list[Any]:
+        """Let go of the helper layers and return those that are still in the viewer."""
         self.viewer.layers.events.removed.disconnect(self._removed)
         self._waiting.clear()
-        for layer in list(self._layers.values()):
-            if not keep_layers and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+        left = [layer for layer in self._layers.values() if layer in self.viewer.layers]
         self._layers.clear()
+        return left
 
     # -- painting ----------------------------------------------------------------------------------------------
 

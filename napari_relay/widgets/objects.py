@@ -172,12 +172,11 @@ class ObjectsLayer:
         else:
             self._layer.refresh(extent=False, thumbnail=False, highlight=False)
 
-    def remove(self, *, keep_layer: bool = False) -> None:
-        """Take the layer out of the viewer; with `keep_layer` only let go of it."""
+    def release(self) -> list[Any]:
+        """Let go of the layer and return it, in a list, if it is still in the viewer."""
         self.viewer.layers.events.removed.disconnect(self._removed)
-        if not keep_layer and self._layer is not None and self._layer in self.viewer.layers:
-            self.viewer.layers.remove(self._layer)
-        self._layer = None
+        layer, self._layer = self._layer, None
+        return [layer] if layer is not None and layer in self.viewer.layers else []
 
     def _colormap(self) -> Any:
         return DirectLabelColormap(color_dict=object_colors([color for _, color in self._classes]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -31,3 +32,30 @@ class Turns(QObject):
         if not self._calls:
             self._timer.stop()
         call()
+
+
+class TakeAway(QObject):
+    """Takes layers out of a viewer one by one, with a frame in between, then ends.
+
+    Several taken away between two frames make the canvas draw with buffers that are gone, which software OpenGL
+    does not survive (napari 0.9.2, vispy 0.17).
+    """
+
+    PAUSE_MS = 20
+
+    def __init__(self, viewer: Any, layers: Iterable[Any], parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer, self._layers = viewer, list(layers)
+        self._timer = QTimer(self)
+        self._timer.setInterval(self.PAUSE_MS)
+        self._timer.timeout.connect(self._next)
+        self._timer.start()
+
+    def _next(self) -> None:
+        if not self._layers:
+            self._timer.stop()
+            self.deleteLater()
+            return
+        layer = self._layers.pop()
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)

@@ -36,7 +36,7 @@ def test_closing_the_dock_gives_the_viewer_back_and_ends_everything(window: Any,
 
     viewer.window.remove_dock_widget(dock)
 
-    assert [layer.name for layer in viewer.layers] == ["picture"]
+    window.until(lambda: [layer.name for layer in viewer.layers] == ["picture"])
     assert [callback.__name__ for callback in viewer.mouse_double_click_callbacks] == ["double_click_to_zoom"]
     assert not any("ClickTool" in repr(callback) for callback in viewer.mouse_drag_callbacks)
     window.until(lambda: window.workspace.closed and window.computing.closed)
