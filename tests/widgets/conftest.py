@@ -6,6 +6,7 @@ projects, threads, viewer and mouse events are the real ones.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from napari_relay.sources import open_image
 from napari_relay.store import Project, PyramidWriter, open_pyramid
 from napari_relay.views import LOGIT_SIDE, Prediction
 from napari_relay.widgets.opening import Opened
+from napari_relay.widgets.turns import TakeAway
 from napari_relay.workspace.opening import pyramid_path
 
 
@@ -275,7 +277,12 @@ class Window:
         QTest.keyClick(self.canvas, key, modifiers)
 
     def wait(self, *phases: Any) -> None:
-        self.until(lambda: self.shown.phase in phases)
+        """Wait for a phase, and for the window to have been told of it."""
+        self.until(lambda: self.shown.phase in phases and not self._answers_due())
+
+    def _answers_due(self) -> bool:
+        controller = self.dock.desk.controller
+        return controller is not None and controller.draft.pending > 0
 
     def until(self, condition: Callable[[], bool]) -> None:
         self.qtbot.waitUntil(condition, timeout=60_000)
@@ -292,38 +299,80 @@ class Window:
         return self.viewer.screenshot(canvas_only=True, flash=False)[place.y(), place.x(), :3].astype(int)
 
 
-@pytest.fixture
-def open_dock(make_napari_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Callable[..., Window]]:
-    """Makes a viewer with the dock, over the picture or other data; ends both after the test.
-
-    A viewer for each test: clearing the layers of a shared one makes napari draw layers that are half gone, and
-    the software renderer crashes on it.
-    """
+def add_dock(viewer: Any, qtbot: Any, folder: Path) -> Window:
+    """Put the dock into a viewer and wait until the canvas has its size and the tool is on."""
     from napari_relay.widgets.dock import RelayWidget
     from napari_relay.widgets.settings import WindowSettings
 
+    computing = FakeComputing(folder)
+    dock = RelayWidget(viewer, settings=WindowSettings(), computing=computing)
+    viewer.window.add_dock_widget(dock, name="Relay", area="right")
+    made = Window(viewer, dock, computing, qtbot)
+    sizes: list[Any] = []
+    made.until(lambda: len(sizes.append(viewer.canvas.size) or sizes) > 5 and len(set(sizes[-5:])) == 1)
+    viewer.reset_view()
+    made.until(lambda: dock.desk.armed)
+    return made
+
+
+def end_dock(made: Window) -> None:
+    if made.dock is not None and not made.dock._ended:
+        made.dock.shutdown()
+    made.qt_canvas = made.canvas = None
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Callable[..., Window]]:
+    """Makes a viewer with the dock, over the picture or other data; ends both after the test."""
     windows: list[Window] = []
 
-    def make(data: Any = None, *, rgb: bool = True, armed: bool = True, **kwargs: Any) -> Window:
+    def make(data: Any = None, *, rgb: bool = True, **kwargs: Any) -> Window:
         viewer = make_napari_viewer(show=True)
         viewer.window.resize(1100, 700)
         viewer.add_image(picture() if data is None else data, name="picture", rgb=rgb, **kwargs)
-        computing = FakeComputing(tmp_path)
-        dock = RelayWidget(viewer, settings=WindowSettings(), computing=computing)
-        viewer.window.add_dock_widget(dock, name="Relay", area="right")
-        windows.append(Window(viewer, dock, computing, qtbot))
-        sizes: list[Any] = []
-        windows[-1].until(lambda: len(sizes.append(viewer.canvas.size) or sizes) > 5 and len(set(sizes[-5:])) == 1)
-        viewer.reset_view()
-        if armed:
-            windows[-1].until(lambda: dock.desk.armed)
+        windows.append(add_dock(viewer, qtbot, tmp_path))
         return windows[-1]
 
     yield make
     for made in windows:
-        if made.dock is not None and not made.dock._ended:
-            made.dock.shutdown()
-        made.qt_canvas = made.canvas = None
+        end_dock(made)
+    qtbot.waitUntil(lambda: not relay_threads(), timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def shared_viewer(qapp: Any) -> Iterator[Any]:
+    """One viewer with the picture for a module's tests: making and closing one costs more than most tests do."""
+    from napari import Viewer
+    from napari._qt import qt_main_window
+
+    # The notice that PyQt5 will go lies over the canvas and takes its clicks.
+    qt_main_window.SHOW_QT_WARNING = False
+    viewer = Viewer(show=True)
+    viewer.window.resize(1100, 700)
+    viewer.add_image(picture(), name="picture", rgb=True)
+    yield viewer
+    viewer.close()
+    del viewer
+    gc.collect()
+    qapp.processEvents()
+
+
+@pytest.fixture
+def window(shared_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Window]:
+    """The dock in the shared viewer, which is as new before and after."""
+    viewer, base = shared_viewer, shared_viewer.layers[0]
+    made = add_dock(viewer, qtbot, tmp_path)
+    yield made
+    end_dock(made)
+    if made.dock is not None and made.dock.parent() is not None:
+        viewer.window.remove_dock_widget(made.dock)
+    viewer.dims.ndisplay, viewer.dims.order = 2, tuple(range(viewer.dims.ndim))
+    viewer.layers.selection = {base}
+    TakeAway(viewer, [layer for layer in viewer.layers if layer is not base], viewer.window._qt_window)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
+    base.name, base.visible, base.mode = "picture", True, "pan_zoom"
+    base.scale, base.translate, base.rotate = (1, 1), (0, 0), 0
+    QTest.qWait(10)
     qtbot.waitUntil(lambda: not relay_threads(), timeout=60_000)
 
 
@@ -335,8 +384,3 @@ def relay_threads() -> list[str]:
 @pytest.fixture
 def running_threads() -> Callable[[], list[str]]:
     return relay_threads
-
-
-@pytest.fixture
-def window(open_dock: Callable[..., Window]) -> Window:
-    return open_dock()

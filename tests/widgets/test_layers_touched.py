@@ -72,7 +72,8 @@ def test_helper_layers_that_were_deleted_come_back_when_there_is_something_to_sh
     window.until(lambda: any(layer.name == NAME for layer in window.viewer.layers))
 
 
-def test_another_image_is_worked_on_when_the_chosen_one_is_deleted(window: Any, make_picture: Any) -> None:
+def test_another_image_is_worked_on_when_the_chosen_one_is_deleted(open_dock: Any, make_picture: Any) -> None:
+    window = open_dock()
     accept_at(window, *DISC)
     first = window.workspace
     window.click(*BIG_DISC)
@@ -154,7 +155,8 @@ def test_reset_view_still_shows_the_image_alone(window: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_anything_may_happen_to_the_layers_between_clicks(window: Any, seed: int) -> None:
+def test_anything_may_happen_to_the_layers_between_clicks(open_dock: Any, seed: int) -> None:
+    window = open_dock()
     rng = random.Random(seed)
     viewer, desk, accepted = window.viewer, window.dock.desk, 0
 

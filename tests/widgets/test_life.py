@@ -27,7 +27,8 @@ def open_image(dock: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: dock.desk.controller is not None, timeout=60_000)
 
 
-def test_closing_the_dock_gives_the_viewer_back_and_ends_everything(window: Any, running_threads: Any) -> None:
+def test_closing_the_dock_gives_the_viewer_back_and_ends_everything(open_dock: Any, running_threads: Any) -> None:
+    window = open_dock()
     viewer, dock = window.viewer, window.dock
     window.click(100, 100)
     window.wait(Phase.PROPOSAL)

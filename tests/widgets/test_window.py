@@ -38,7 +38,7 @@ def test_a_click_on_an_object_shows_its_mask_there(window: Any) -> None:
     open_by_click(window, *DISC)
 
     after = window.pixel(80, 90)
-    window.until(lambda: is_cyan(after))
+    assert is_cyan(after)
     assert not is_cyan(before)
     assert not is_cyan(window.pixel(*GROUND))
     assert not is_cyan(window.pixel(*BIG_DISC))
@@ -96,7 +96,7 @@ def test_dragging_pans_and_makes_no_click(window: Any) -> None:
     assert len(window.shown.clicks) == 1
     moved = np.array(window.viewer.scene.camera.center[-2:]) - center
     assert np.abs(moved).min() > 5
-    window.until(lambda: is_cyan(window.pixel(80, 90)))
+    assert is_cyan(window.pixel(80, 90))
 
 
 def test_two_fast_clicks_are_two_clicks_and_no_zoom(window: Any) -> None:
@@ -136,7 +136,7 @@ def test_tab_reaches_the_tool_and_keeps_the_focus_on_the_canvas(window: Any) -> 
 
 def test_an_accepted_object_takes_its_class_colour_at_once(window: Any) -> None:
     open_by_click(window, *SQUARE)
-    window.until(lambda: is_cyan(window.pixel(*SQUARE)))
+    assert is_cyan(window.pixel(*SQUARE))
     window.workspace.predicts.gate.clear()
 
     window.key(Qt.Key.Key_Return)
@@ -261,7 +261,7 @@ def test_nothing_there_is_said_and_enter_stores_nothing(window: Any) -> None:
     window.key(Qt.Key.Key_Return)
 
     assert window.workspace.project.count() == 0
-    window.until(lambda: "No object found" in window.dock.panels.status.headline.text())
+    assert "No object found" in window.dock.panels.status.headline.text()
 
 
 def test_files_dropped_on_the_window_are_used(window: Any, sample_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
