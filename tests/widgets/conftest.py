@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -341,20 +342,35 @@ def open_dock(make_napari_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[C
 
 @pytest.fixture(scope="module")
 def shared_viewer(qapp: Any) -> Iterator[Any]:
-    """One viewer with the picture for a module's tests: making and closing one costs more than most tests do."""
+    """One viewer with the picture for a module's tests: making and closing one costs more than most tests do.
+
+    As `make_napari_viewer` does, it has an app model of its own; the two cannot be used in one module.
+    """
+    from app_model import Application
     from napari import Viewer
+    from napari._app_model._app import NapariApplication, _napari_names
     from napari._qt import qt_main_window
+    from napari._qt._qapp_model.qactions import init_qactions
+    from napari.plugins import _initialize_plugins
 
     # The notice that PyQt5 will go lies over the canvas and takes its clicks.
     qt_main_window.SHOW_QT_WARNING = False
-    viewer = Viewer(show=True)
-    viewer.window.resize(1100, 700)
-    viewer.add_image(picture(), name="picture", rgb=True)
-    yield viewer
-    viewer.close()
-    del viewer
-    gc.collect()
-    qapp.processEvents()
+    _initialize_plugins.cache_clear()
+    init_qactions.cache_clear()
+    app = NapariApplication("relay_tests")
+    app.injection_store.namespace = _napari_names
+    with patch.object(NapariApplication, "get_app_model", return_value=app):
+        viewer = Viewer(show=True)
+        viewer.window.resize(1100, 700)
+        viewer.add_image(picture(), name="picture", rgb=True)
+        yield viewer
+        viewer.close()
+        del viewer
+        gc.collect()
+        qapp.processEvents()
+    Application.destroy("relay_tests")
+    _initialize_plugins.cache_clear()
+    init_qactions.cache_clear()
 
 
 @pytest.fixture

@@ -76,17 +76,6 @@ def test_changing_images_and_views_computes_nothing(window: Any) -> None:
     assert not any(workspace.predicts.calls for workspace in window.computing.workspaces)
 
 
-def test_clicks_while_the_image_is_still_being_opened_are_kept(open_dock: Any) -> None:
-    window = open_dock()
-    window.click(100, 100)
-    window.click(110, 100)
-    assert window.shown.phase in (Phase.OPENING, Phase.COMPUTING)
-
-    window.wait(Phase.PROPOSAL)
-
-    assert len(window.shown.clicks) == 2
-
-
 def test_other_settings_are_handed_to_the_model_and_the_image_stays_open(window: Any) -> None:
     window.click(100, 100)
     window.wait(Phase.PROPOSAL)
@@ -112,29 +101,6 @@ def test_the_worker_that_starts_again_is_said_and_the_click_goes_on(window: Any)
     window.workspace.predicts.gate.set()
 
     window.wait(Phase.PROPOSAL)
-
-
-def test_the_views_of_the_model_are_thin_frames_that_can_be_hidden(open_dock: Any) -> None:
-    picture = np.zeros((3000, 3000), np.uint8)
-    rows, columns = np.mgrid[:3000, :3000]
-    picture[(rows - 1500) ** 2 + (columns - 1500) ** 2 < 60**2] = 200
-    window = open_dock(picture, rgb=False)
-    window.viewer.scene.camera.zoom = 2
-    window.viewer.scene.camera.center = (1500, 1500)
-    window.settle()
-    window.click(1500, 1500)
-    window.wait(Phase.PROPOSAL)
-    window.settle()
-
-    frames = next(layer for layer in window.viewer.layers if layer.name == "Relay views")
-    views = window.dock.desk.controller.scene.views
-    assert len(frames.data) == 8
-    corner = frames.data[0, 0]
-    assert tuple(corner) == (views.local.box.y0 - 0.5, views.local.box.x0 - 0.5)
-    assert np.unique(frames.edge_width)[0] * window.viewer.scene.camera.zoom == pytest.approx(1.6)
-    window.dock.panels.settings.show_views.value = False
-    window.settle()
-    assert not frames.edge_color.any(), "the lines are there, but transparent"
 
 
 def test_right_drags_and_middle_clicks_stay_naparis(window: Any) -> None:

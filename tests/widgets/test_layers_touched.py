@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
 import pytest
-from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 
 from napari_relay.widgets.layers import CLICKS, FRAMES, MASK
 from napari_relay.widgets.objects import NAME
@@ -72,27 +69,6 @@ def test_helper_layers_that_were_deleted_come_back_when_there_is_something_to_sh
     window.until(lambda: any(layer.name == NAME for layer in window.viewer.layers))
 
 
-def test_another_image_is_worked_on_when_the_chosen_one_is_deleted(open_dock: Any, make_picture: Any) -> None:
-    window = open_dock()
-    accept_at(window, *DISC)
-    first = window.workspace
-    window.click(*BIG_DISC)
-    window.wait(Phase.PROPOSAL)
-    window.viewer.add_image(255 - make_picture(), name="negative", rgb=True)
-    assert window.dock.panels.images.count() == 2
-
-    window.viewer.layers.remove(layer_named(window, "picture"))
-
-    assert window.dock.desk.layer.name == "negative"
-    window.until(lambda: first.closed)
-    window.click(*SQUARE)
-    window.wait(Phase.PROPOSAL)
-    assert window.workspace is not first
-    window.viewer.layers.remove(layer_named(window, "negative"))
-    assert window.shown.phase is Phase.NO_IMAGE
-    assert not window.dock.desk.armed
-
-
 def test_the_combo_box_changes_the_image(window: Any, make_picture: Any) -> None:
     window.viewer.add_image(255 - make_picture(), name="negative", rgb=True)
     box = window.dock.panels.images
@@ -152,66 +128,3 @@ def test_reset_view_still_shows_the_image_alone(window: Any) -> None:
     window.viewer.reset_view()
 
     assert window.viewer.scene.camera.zoom == pytest.approx(before, rel=0.02)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_anything_may_happen_to_the_layers_between_clicks(open_dock: Any, seed: int) -> None:
-    window = open_dock()
-    rng = random.Random(seed)
-    viewer, desk, accepted = window.viewer, window.dock.desk, 0
-
-    def duplicate() -> None:
-        layer = rng.choice(list(viewer.layers))
-        viewer.layers.selection = {layer}
-        from copy import deepcopy
-
-        from napari.layers import Layer
-        from napari.layers._source import layer_source
-
-        data, state, kind = layer.as_layer_data_tuple()
-        with layer_source(parent=layer):
-            viewer.layers.insert(viewer.layers.index(layer) + 1, Layer.create(deepcopy(data), state, kind))
-
-    def delete() -> None:
-        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
-        candidates = [layer for layer in viewer.layers if len(images) > 1 or layer is not images[0]]
-        if candidates:
-            viewer.layers.remove(rng.choice(candidates))
-
-    def rename() -> None:
-        rng.choice(list(viewer.layers)).name = rng.choice(["a", "Relay mask", "Relay clicks", ""])
-
-    def move() -> None:
-        viewer.layers.move(rng.randrange(len(viewer.layers)), rng.randrange(len(viewer.layers)))
-
-    def select() -> None:
-        viewer.layers.selection = set(rng.sample(list(viewer.layers), rng.randrange(len(viewer.layers) + 1)))
-
-    def hide() -> None:
-        layer = rng.choice(list(viewer.layers))
-        layer.visible = not layer.visible
-
-    def shift() -> None:
-        desk.layer.translate = (rng.randrange(-20, 20), rng.randrange(-20, 20))
-
-    def accept() -> None:
-        nonlocal accepted
-        layer = desk.layer
-        if desk.controller is not None and window.shown.phase in (Phase.READY, Phase.PROPOSAL):
-            window.click(*layer.data_to_world(rng.choice([DISC, BIG_DISC, SQUARE])))
-            window.wait(Phase.PROPOSAL, Phase.NOTHING)
-            window.key(Qt.Key.Key_Return)
-            accepted += 1
-
-    steps = [duplicate, delete, rename, move, select, hide, shift, accept]
-    for _ in range(40):
-        rng.choice(steps)()
-        QTest.qWait(1)
-        if desk._opening is not None:
-            desk._opening.answer_default()
-        window.until(lambda: desk.controller is not None or not desk.armed)
-    accept()
-
-    assert accepted > 0
-    window.until(lambda: window.shown.accepting == 0)
-    assert window.shown.phase in (Phase.READY, Phase.NOTHING)

@@ -61,7 +61,8 @@ def _is_valid(widget: Any) -> bool:
     return True
 
 
-def test_hiding_and_floating_the_dock_keeps_it_working(window: Any) -> None:
+def test_hiding_and_floating_the_dock_keeps_it_working(open_dock: Any) -> None:
+    window = open_dock()
     shell = window.dock.parentWidget()
     shell.setFloating(True)
     QTest.qWait(20)
