@@ -158,9 +158,7 @@ def test_an_image_turned_out_of_its_plane_is_refused() -> None:
     tilted = Image(np.zeros((7, 40, 60), np.uint8), affine=affine, name="tilted")
 
     assert "tilted" in refusal(tilted, displayed=(1, 2), ndim=3, ndisplay=2)
-    assert "axes" in refusal(
-        SimpleNamespace(ndim=5, name="much"), displayed=(3, 4), ndim=5, ndisplay=2
-    )
+    assert "axes" in refusal(SimpleNamespace(ndim=5, name="much"), displayed=(3, 4), ndim=5, ndisplay=2)
 
 
 def test_a_first_click_looks_at_what_the_canvas_shows() -> None:
