@@ -326,6 +326,7 @@ def end_dock(made: Window) -> None:
 def open_dock(make_napari_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Callable[..., Window]]:
     """Makes a viewer with the dock, over the picture or other data; ends both after the test."""
     windows: list[Window] = []
+    gc.freeze()
 
     def make(data: Any = None, *, rgb: bool = True, **kwargs: Any) -> Window:
         viewer = make_napari_viewer(show=True)
@@ -338,6 +339,7 @@ def open_dock(make_napari_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[C
     for made in windows:
         end_dock(made)
     qtbot.waitUntil(lambda: not relay_threads(), timeout=60_000)
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +365,11 @@ def shared_viewer(qapp: Any) -> Iterator[Any]:
         viewer = Viewer(show=True)
         viewer.window.resize(1100, 700)
         viewer.add_image(picture(), name="picture", rgb=True)
+        # napari collects garbage at each layer that goes: over what a test makes, not over all that is imported.
+        gc.collect()
+        gc.freeze()
         yield viewer
+        gc.unfreeze()
         viewer.close()
         del viewer
         gc.collect()
