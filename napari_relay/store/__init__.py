@@ -12,8 +12,18 @@ from napari_relay.store.backup import restore_backup
 from napari_relay.store.check import Damage
 from napari_relay.store.dirty import DirtyTile, Journal
 from napari_relay.store.project import Project
+from napari_relay.store.query import ObjectFilter, Order
 from napari_relay.store.reader import ProjectReader
-from napari_relay.store.values import Action, Change, ClassInfo, StoredObject
+from napari_relay.store.values import (
+    Action,
+    Actor,
+    Change,
+    ClassInfo,
+    Imported,
+    NewObject,
+    ObjectState,
+    StoredObject,
+)
 
 if TYPE_CHECKING:
     from napari_relay.store.pyramid import LabelPyramid
@@ -29,12 +39,18 @@ _LAZY = {
 
 __all__ = [
     "Action",
+    "Actor",
     "Change",
     "ClassInfo",
     "Damage",
     "DirtyTile",
+    "Imported",
     "Journal",
     "LabelPyramid",
+    "NewObject",
+    "ObjectFilter",
+    "ObjectState",
+    "Order",
     "Project",
     "ProjectReader",
     "PyramidWriter",

@@ -26,7 +26,7 @@ from napari_relay.store.provenance import (
     views_to_json,
 )
 from napari_relay.store.tiles import MaskTile
-from napari_relay.store.values import Action
+from napari_relay.store.values import Action, Actor
 from napari_relay.views.values import ViewPair
 
 PROGRAM = f"napari-relay {__version__}"
@@ -39,8 +39,9 @@ _COLUMNS = {
     "class": {"live", "name", "color", "key", "parent_id", "position"},
 }  # fmt: skip
 _TABLE = {"object": "objects", "class": "classes"}
-_VISIBLE = {"live", "state", "action_id"}
-"""Columns of an object whose change alters the label pyramid."""
+_VISIBLE = {"live", "action_id", "area"}
+"""Columns of an object whose change alters the label pyramid; the state does where it hides or shows the object."""
+_HIDDEN = ("proposed", "rejected")
 
 
 def begin_action(
@@ -51,17 +52,24 @@ def begin_action(
     checkpoint: str | None = None,
     clicks: Iterable[Click] = (),
     views: ViewPair | None = None,
+    actor: Actor = Actor.USER,
 ) -> int:
     """Add an action to the history and give up what could have been redone; returns its id."""
     db.execute("UPDATE actions SET state = 'abandoned' WHERE state = 'undone'")
     return _insert(
-        db, kind, "done", summary, checkpoint=checkpoint, clicks=clicks_to_json(clicks), views=views_to_json(views)
-    )
+        db, kind, "done", summary, checkpoint=checkpoint, clicks=clicks_to_json(clicks), views=views_to_json(views),
+        actor=actor,
+    )  # fmt: skip
 
 
 def log_action(db: sqlite3.Connection, kind: str, summary: str) -> None:
     """Record something that cannot be undone and does not touch what can be redone."""
     _insert(db, kind, "log", summary)
+
+
+def set_summary(db: sqlite3.Connection, action: int, summary: str) -> None:
+    """Say what an action did, where that is known only afterwards."""
+    db.execute("UPDATE actions SET summary = ? WHERE id = ?", (summary, action))
 
 
 def record_change(
@@ -80,16 +88,19 @@ def apply(db: sqlite3.Connection, action: int, side: str, stamp: int) -> None:
     assert side in ("before", "after")
     visible = _visible_ids(db, action)
     mark_dirty(db, visible, stamp)
-    patches = db.execute(f'SELECT DISTINCT entity, "{side}" FROM changes WHERE action_id = ?', (action,)).fetchall()
-    for entity, text in patches:
+    patches: dict[tuple[str, str], list[int]] = {}
+    for entity, text, entity_id in db.execute(
+        f'SELECT entity, "{side}", entity_id FROM changes WHERE action_id = ?', (action,)
+    ):
+        patches.setdefault((entity, text), []).append(entity_id)
+    for (entity, text), ids in patches.items():
         patch = json.loads(text)
         unknown = set(patch) - _COLUMNS[entity]
         assert not unknown, unknown
         columns = ", ".join(f'"{name}" = :{name}' for name in patch)
         db.execute(
-            f"""UPDATE {_TABLE[entity]} SET {columns} WHERE id IN (SELECT entity_id FROM changes
-                WHERE action_id = :_action AND entity = :_entity AND "{side}" = :_text)""",
-            {**patch, "_action": action, "_entity": entity, "_text": text},
+            f"UPDATE {_TABLE[entity]} SET {columns} WHERE id IN (SELECT value FROM json_each(:_ids))",
+            {**patch, "_ids": json.dumps(ids)},
         )
 
 
@@ -188,10 +199,16 @@ def _step(db: sqlite3.Connection, old: str, new: str, side: str, kind: str, quer
 
 def _visible_ids(db: sqlite3.Connection, action: int) -> list[int]:
     rows = db.execute(
-        """SELECT entity_id, "after" FROM changes WHERE action_id = ? AND entity = 'object'""", (action,)
+        """SELECT entity_id, "before", "after" FROM changes WHERE action_id = ? AND entity = 'object'""", (action,)
     ).fetchall()
-    looks_different = {text: bool(_VISIBLE & set(json.loads(text))) for text in {row[1] for row in rows}}
-    return [row[0] for row in rows if looks_different[row[1]]]
+    different = {texts: _looks_different(*map(json.loads, texts)) for texts in {row[1:] for row in rows}}
+    return [row[0] for row in rows if different[row[1:]]]
+
+
+def _looks_different(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    if "state" in after and (before["state"] in _HIDDEN) != (after["state"] in _HIDDEN):
+        return True
+    return bool(_VISIBLE & set(after))
 
 
 def _insert(
@@ -204,11 +221,13 @@ def _insert(
     checkpoint: str | None = None,
     clicks: str | None = None,
     views: str | None = None,
+    actor: Actor = Actor.USER,
 ) -> int:
     cursor = db.execute(
-        """INSERT INTO actions (kind, state, target_id, summary, created, author, program, checkpoint, clicks, views)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (kind, state, target, summary, now(), user_name(), PROGRAM, checkpoint, clicks, views),
+        """INSERT INTO actions
+            (kind, state, target_id, summary, created, author, program, checkpoint, clicks, views, actor)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (kind, state, target, summary, now(), user_name(), PROGRAM, checkpoint, clicks, views, actor),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
@@ -217,8 +236,8 @@ def _insert(
 def _actions(db: sqlite3.Connection, tail: str, values: tuple[Any, ...]) -> list[Action]:
     rows = db.execute(
         f"""SELECT id, kind, state, summary, created, author, program, checkpoint, target_id,
-            (SELECT count(*) FROM changes WHERE action_id = actions.id AND entity = 'object'), clicks
+            (SELECT count(*) FROM changes WHERE action_id = actions.id AND entity = 'object'), clicks, actor
         FROM actions {tail}""",
         values,
     )
-    return [Action(*row[:10], clicks_from_json(row[10])) for row in rows]  # type: ignore[call-arg]
+    return [Action(*row[:10], clicks_from_json(row[10]), row[11]) for row in rows]  # type: ignore[call-arg]

@@ -29,7 +29,8 @@ def quick_check(database: Connections) -> list[str]:
 
 
 def repair(database: Database) -> Generator[int, None, list[Damage]]:
-    """Check the file, its rectangles and the mask of every object; mend the rectangles.
+    """Check the file, its rectangles and the mask of every object; mend the rectangles and
+    the numbers of objects.
 
     Masks cannot be mended: the report names their objects, so that these can be drawn again.
 
@@ -49,6 +50,7 @@ def repair(database: Database) -> Generator[int, None, list[Damage]]:
         Damage(f"A row of {table} refers to a row of {parent} that is missing.") for table, _, parent, _ in orphans
     ]
     damage += _mend_boxes(database)
+    damage += _mend_totals(database)
     done = after = 0
     while page := _page(database, after):
         for object_id, box, area in page:
@@ -107,3 +109,20 @@ def _mend_boxes(database: Database) -> list[Damage]:
         db.execute("DELETE FROM object_boxes WHERE id IN (SELECT value FROM json_each(?))", (ids,))
         db.execute(f"INSERT INTO object_boxes {live} AND id IN (SELECT value FROM json_each(?))", (ids,))
     return [Damage(f"The rectangle of object {i} was wrong.", i, mended=True) for i in wrong]
+
+
+def _mend_totals(database: Database) -> list[Damage]:
+    """Count the objects of each class and state anew where the stored numbers are wrong."""
+    counted = "SELECT class_id, state, count(*) FROM objects WHERE live = 1 GROUP BY 1, 2"
+    stored = "SELECT * FROM totals WHERE n <> 0"
+    with database.write() as db:
+        wrong = db.execute(
+            f"""SELECT count(*) FROM (
+                SELECT * FROM (SELECT * FROM ({counted}) EXCEPT {stored})
+                UNION SELECT * FROM ({stored} EXCEPT SELECT * FROM ({counted})))"""
+        ).fetchone()[0]
+        if not wrong:
+            return []
+        db.execute("DELETE FROM totals")
+        db.execute(f"INSERT INTO totals {counted}")
+    return [Damage("The stored numbers of objects were wrong.", mended=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from napari_relay.errors import UsageError
@@ -30,19 +31,21 @@ def find_class(db: sqlite3.Connection, name: str) -> ClassInfo | None:
     return ClassInfo(*row) if row else None
 
 
-def add_class(db: sqlite3.Connection, action: int | None, name: str) -> ClassInfo:
-    """Make a class with the next free colour and digit key; undoing `action` takes it away again."""
+def add_class(db: sqlite3.Connection, action: int | None, name: str, color: str | None = None) -> ClassInfo:
+    """Make a class with the next free colour (or `color`, `#rrggbb`) and digit key; undoing `action` takes it away
+    again."""
     position = db.execute("SELECT count(*) FROM classes WHERE live = 1").fetchone()[0]
     taken = {row[0] for row in db.execute("SELECT key FROM classes WHERE live = 1")}
     key = next((digit for digit in "123456789" if digit not in taken), "")
+    color = checked_color(color) if color else PALETTE[position % len(PALETTE)]
     class_id = db.execute(
         "INSERT INTO classes (name, color, key, position) VALUES (?, ?, ?, ?)",
-        (name, PALETTE[position % len(PALETTE)], key, position),
+        (name, color, key, position),
     ).lastrowid
     assert class_id is not None
     if action is not None:
         record_change(db, action, "class", [class_id], {"live": 0}, {"live": 1})
-    return ClassInfo(class_id, name, PALETTE[position % len(PALETTE)], key)
+    return ClassInfo(class_id, name, color, key)
 
 
 def current_class(db: sqlite3.Connection) -> str:
@@ -52,6 +55,19 @@ def current_class(db: sqlite3.Connection) -> str:
         return str(row[0])
     first = get_classes(db)
     return first[0].name if first else FIRST_CLASS
+
+
+def checked_color(color: str) -> str:
+    """The colour in small letters.
+
+    Raises
+    ------
+    UsageError
+        It is not of the form `#rrggbb`.
+    """
+    if not re.fullmatch("#[0-9a-fA-F]{6}", color):
+        raise UsageError(f"{color!r} is not a colour.", "Write it as #rrggbb.")
+    return color.lower()
 
 
 def checked_name(name: str) -> str:

@@ -14,13 +14,23 @@ from pathlib import Path
 from napari_relay.errors import ProjectDamagedError, ProjectVersionError
 from napari_relay.store.backup import copy_database
 from napari_relay.store.database import Database
-from napari_relay.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from napari_relay.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, TOTALS
 
 logger = logging.getLogger(__name__)
 
 Step = Callable[[sqlite3.Connection], None]
-STEPS: Mapping[int, Step] = {}
-"""What takes a file of version n to n + 1, by n. Empty while there is one version only."""
+
+
+def _count_objects(db: sqlite3.Connection) -> None:
+    """1 -> 2: actions say whether a person or a model did them; the objects are counted by class and state."""
+    db.execute("ALTER TABLE actions ADD COLUMN actor TEXT NOT NULL DEFAULT 'user' CHECK (actor IN ('user', 'model'))")
+    for statement in _statements(TOTALS):
+        db.execute(statement)
+    db.execute("INSERT INTO totals SELECT class_id, state, count(*) FROM objects WHERE live = 1 GROUP BY 1, 2")
+
+
+STEPS: Mapping[int, Step] = {1: _count_objects}
+"""What takes a file of version n to n + 1, by n."""
 
 
 def is_new(database: Database) -> bool:

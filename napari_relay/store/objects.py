@@ -13,13 +13,16 @@ from napari_relay.errors import UsageError
 from napari_relay.geometry import Box, Plane
 from napari_relay.store.schema import TILE
 from napari_relay.store.tiles import MaskTile
-from napari_relay.store.values import Mask, StoredObject
+from napari_relay.store.values import Change, Mask, StoredObject
 
 RENDERED = "o.live = 1 AND o.state NOT IN ('proposed', 'rejected')"
 """SQL: the object `o` is part of the label pyramid and of exports."""
 
 COLUMNS = """o.id, c.name, o.y0, o.x0, o.y1, o.x1, o.t, o.z, o.area, o.state, o.score, o.seconds, o.checkpoint,
     o.author, o.created, o.n_clicks, o.note, o.action_id"""
+
+MOST_BOXES = 1000
+"""A change of more objects than this is told with one box a plane, round them all."""
 
 ReadMask = Callable[[StoredObject, Box], Mask]
 
@@ -132,7 +135,7 @@ def get_objects(db: sqlite3.Connection, ids: Sequence[int], read_mask: ReadMask)
     rows = db.execute(
         f"""SELECT {COLUMNS} FROM objects AS o JOIN classes AS c ON c.id = o.class_id
         WHERE o.id IN (SELECT value FROM json_each(?)) AND o.live = 1 ORDER BY o.id""",
-        (json.dumps(list(ids)),),
+        (json.dumps([int(i) for i in ids]),),
     )
     return [_object(row, read_mask) for row in rows]
 
@@ -175,16 +178,21 @@ def require_live(db: sqlite3.Connection, ids: Iterable[int]) -> list[int]:
     return wanted
 
 
-def boxes_by_plane(db: sqlite3.Connection, ids: Iterable[int]) -> dict[Plane, list[tuple[int, Box]]]:
-    """(id, box) of objects, live or not, grouped by their plane."""
-    planes: dict[Plane, list[tuple[int, Box]]] = {}
-    rows = db.execute(
-        "SELECT id, t, z, y0, x0, y1, x1 FROM objects WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
-        (json.dumps(list(ids)),),
-    )
-    for row in rows:
-        planes.setdefault(Plane(row[1], row[2]), []).append((row[0], Box(*row[3:])))
-    return planes
+def changes_of(db: sqlite3.Connection, ids: Iterable[int], kind: str) -> list[Change]:
+    """What to tell of a change of these objects, live or not: one a plane; one of no object where there is none."""
+    wanted = json.dumps(sorted(ids))
+    planes: dict[Plane, list[int]] = {}
+    boxes: dict[Plane, list[Box]] = {}
+    here = "FROM objects WHERE id IN (SELECT value FROM json_each(?))"
+    for object_id, t, z in db.execute(f"SELECT id, t, z {here} ORDER BY id", (wanted,)):
+        planes.setdefault(Plane(t, z), []).append(object_id)
+    columns, tail = "y0, x0, y1, x1", "ORDER BY id"
+    if sum(map(len, planes.values())) > MOST_BOXES:
+        columns, tail = "min(y0), min(x0), max(y1), max(x1)", "GROUP BY t, z"
+    for t, z, *box in db.execute(f"SELECT t, z, {columns} {here} {tail}", (wanted,)):
+        boxes.setdefault(Plane(t, z), []).append(Box(*box))
+    changes = [Change(tuple(boxes[plane]), plane, tuple(members), kind) for plane, members in planes.items()]
+    return changes or [Change((), Plane(), (), kind)]
 
 
 def _object(row: tuple[Any, ...], read_mask: ReadMask) -> StoredObject:
@@ -192,15 +200,15 @@ def _object(row: tuple[Any, ...], read_mask: ReadMask) -> StoredObject:
     return StoredObject(object_id, name, Box(y0, x0, y1, x1), Plane(t, z), *rest, read_mask)  # type: ignore[call-arg]
 
 
-def ids_by_class(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, list[int]]:
-    """The given objects' ids, grouped by the id of their class."""
-    groups: dict[int, list[int]] = {}
+def ids_by_value(db: sqlite3.Connection, column: str, ids: Iterable[int]) -> dict[Any, list[int]]:
+    """The given objects' ids, grouped by what stands in a column."""
+    groups: dict[Any, list[int]] = {}
     rows = db.execute(
-        "SELECT class_id, id FROM objects WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        f'SELECT "{column}", id FROM objects WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id',
         (json.dumps(list(ids)),),
     )
-    for class_id, object_id in rows:
-        groups.setdefault(class_id, []).append(object_id)
+    for value, object_id in rows:
+        groups.setdefault(value, []).append(object_id)
     return groups
 
 

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from psygnal import EmitLoopError, Signal
-
-from napari_relay.errors import UsageError
 from napari_relay.geometry import Box, Click, Plane
-from napari_relay.store import actions, classes, objects, opening, tiles
-from napari_relay.store.projectfile import ProjectFile
-from napari_relay.store.provenance import now, user_name
-from napari_relay.store.values import Action, Change, ClassInfo, Mask, StoredObject
+from napari_relay.store import actions, classes, importing, objects, opening, tiles
+from napari_relay.store.bulk import BulkChanges, check_unprotected, checked_state
+from napari_relay.store.values import Actor, Change, ClassInfo, Imported, Mask, NewObject, ObjectState, StoredObject
 from napari_relay.views.values import ViewPair
 
-logger = logging.getLogger(__name__)
 
-
-class Project(ProjectFile):
-    """One image's objects, classes and history. What can be asked is in `ProjectReader`, the file in `ProjectFile`.
+class Project(BulkChanges):
+    """One image's objects, classes and history. What can be asked is in `ProjectReader`, what cares for the file in
+    `ProjectFile`, undo and redo in `ChangingProject`, what changes objects but not their masks in `BulkChanges`.
 
     Every change is one transaction: when the method returns, it is on the disk; when it raises, nothing has changed.
-
-    Attributes
-    ----------
-    changed : Signal(Change)
-        After each committed change, once a plane, in the thread that made it.
     """
-
-    changed = Signal(Change)
 
     @classmethod
     def open(
@@ -88,7 +76,7 @@ class Project(ProjectFile):
             if known is None:
                 action = actions.begin_action(db, "class-create", f"new class {name}")
                 known = classes.add_class(db, action, name)
-        self._emit({}, "class-create")
+        self._tell([Change((), Plane(), (), "class-create")])
         return known
 
     @property
@@ -114,6 +102,8 @@ class Project(ProjectFile):
         score: float | None = None,
         seconds: float | None = None,
         checkpoint: str | None = None,
+        state: ObjectState | str = ObjectState.ACCEPTED,
+        actor: Actor = Actor.USER,
     ) -> StoredObject:
         """Keep a mask as a new object.
 
@@ -129,6 +119,10 @@ class Project(ProjectFile):
             Its t and z; the first plane by default.
         clicks, views, score, seconds, checkpoint
             How it came about: kept with the object and in the history.
+        state : ObjectState
+            Proposed ones wait for somebody to accept them, and are in no label image.
+        actor : Actor
+            Whether a person does it, or a model on its own.
 
         Raises
         ------
@@ -139,28 +133,61 @@ class Project(ProjectFile):
         StorageError
             The disk is full or read-only; nothing has changed then.
         """
-        plane = plane or Plane()
-        box, mask = tiles.checked_mask(box, mask, self.shape)
-        self._check_plane(plane)
+        new = NewObject(
+            box, mask, class_name, plane or Plane(), checked_state(state), score, seconds, checkpoint,
+            n_clicks=len(clicks),
+        )  # fmt: skip
         # Cut and compressed before the transaction, so that it is short.
-        cut = list(tiles.split(box, mask))
-        values = {**objects.mask_columns(box, mask), "n_clicks": len(clicks), "score": score, "seconds": seconds}
+        cut = importing.cut(new, self.shape, self.sizes)
         with self._database.write() as db:
             name = classes.checked_name(class_name) if class_name else classes.current_class(db)
             action = actions.begin_action(
-                db, "accept", f"accept {name}", checkpoint=checkpoint, clicks=clicks, views=views
+                db, "accept", f"accept {name}", checkpoint=checkpoint, clicks=clicks, views=views, actor=actor
             )
             class_info = classes.find_class(db, name) or classes.add_class(db, action, name)
-            values |= {
-                "class_id": class_info.id, "t": plane.t, "z": plane.z, "action_id": action, "checkpoint": checkpoint,
-                "author": user_name(), "created": now(),
-            }  # fmt: skip
-            object_id = objects.insert_object(db, values, cut)
+            object_id = importing.insert(db, action, cut, class_info.id)
             actions.record_change(db, action, "object", [object_id], {"live": 0}, {"live": 1})
             objects.mark_dirty(db, [object_id], action)
             accepted = objects.get_objects(db, [object_id], self._read_mask)[0]
-        self._emit({plane: [(object_id, box)]}, "accept")
+        self._tell([Change((accepted.box,), accepted.plane, (object_id,), "accept")])
         return accepted
+
+    def import_objects(
+        self,
+        new: Iterable[NewObject],
+        *,
+        summary: str = "",
+        colors: Mapping[str, str] | None = None,
+        actor: Actor = Actor.USER,
+    ) -> Imported:
+        """Take in many objects as one action, which one `undo` takes back.
+
+        They are written one by one as `new` yields them, so they need not fit into memory; nobody else can change
+        the project until the last is in. `new` may read from the project; it sees it as it was before.
+
+        Parameters
+        ----------
+        new : iterable of NewObject
+            An unknown class name makes a class, in the same action.
+        summary : str
+            What the history says, for example "labels.tif".
+        colors : mapping of class name to #rrggbb, optional
+            Colours of classes that are made.
+        actor : Actor
+            Whether a person does it, or a model on its own.
+
+        Raises
+        ------
+        EmptyProposalError, UsageError, StorageError
+            As `accept`; or there is no object. Nothing has changed then, and nothing when `new` raises.
+        """
+        with self._database.write() as db:
+            action = actions.begin_action(db, "import", "import", actor=actor)
+            ids = importing.insert_all(db, action, new, self.shape, self.sizes, colors or {})
+            actions.set_summary(db, action, f"import {len(ids)} objects{f' from {summary}' if summary else ''}")
+            done, changes = actions.get_action(db, action), objects.changes_of(db, ids, "import")
+        self._tell(changes)
+        return Imported(done, tuple(ids))
 
     def revise(
         self,
@@ -174,6 +201,7 @@ class Project(ProjectFile):
         seconds: float | None = None,
         checkpoint: str | None = None,
         kind: str = "correct",
+        actor: Actor = Actor.USER,
     ) -> StoredObject:
         """Give an object another mask; its id, class and history stay, and it comes to lie on top.
 
@@ -182,99 +210,24 @@ class Project(ProjectFile):
         Raises
         ------
         EmptyProposalError, UsageError, StorageError
-            As `accept`; or there is no such object.
+            As `accept`; or there is no such object, or it is locked (to a model: or reviewed).
         """
         box, mask = tiles.checked_mask(box, mask, self.shape)
         cut = list(tiles.split(box, mask))
         new = {**objects.mask_columns(box, mask), "n_clicks": len(clicks), "score": score, "seconds": seconds}
         with self._database.write() as db:
             objects.require_live(db, [object_id])
+            check_unprotected(db, [object_id], actor)
             action = actions.begin_action(
-                db, kind, f"{kind} object {object_id}", checkpoint=checkpoint, clicks=clicks, views=views
+                db, kind, f"{kind} object {object_id}", checkpoint=checkpoint, clicks=clicks, views=views, actor=actor
             )
             new |= {"action_id": action, "checkpoint": checkpoint}
-            places = objects.boxes_by_plane(db, [object_id])
+            (before,) = objects.changes_of(db, [object_id], kind)
             old = objects.get_columns(db, object_id, list(new))
             objects.mark_dirty(db, [object_id], action)  # the tiles that go
             actions.replace_tiles(db, action, object_id, cut)
             actions.record_change(db, action, "object", [object_id], old, new)
             actions.apply(db, action, "after", action)  # marks the tiles that come
             revised = objects.get_objects(db, [object_id], self._read_mask)[0]
-        ((plane, ((_, old_box),)),) = places.items()
-        self._emit({plane: [(object_id, old_box.hull(box))]}, kind)
+        self._tell([replace(before, boxes=(before.boxes[0].hull(box),))])
         return revised
-
-    def delete(self, ids: int | Iterable[int]) -> Action:
-        """Delete objects, as one action.
-
-        Raises
-        ------
-        UsageError
-            One of the ids is no object, or none is given.
-        """
-        with self._database.write() as db:
-            wanted = objects.require_live(db, [ids] if isinstance(ids, int) else ids)
-            action = actions.begin_action(db, "delete", f"delete {_count(wanted)}")
-            actions.record_change(db, action, "object", wanted, {"live": 1}, {"live": 0})
-            actions.apply(db, action, "after", action)
-            done, places = actions.get_action(db, action), objects.boxes_by_plane(db, wanted)
-        self._emit(places, "delete")
-        return done
-
-    def set_class(self, ids: int | Iterable[int], class_name: str) -> Action:
-        """Give objects another class (made when unknown), as one action.
-
-        Raises
-        ------
-        UsageError
-            One of the ids is no object, or none is given.
-        """
-        name = classes.checked_name(class_name)
-        with self._database.write() as db:
-            wanted = objects.require_live(db, [ids] if isinstance(ids, int) else ids)
-            action = actions.begin_action(db, "class-change", f"{_count(wanted)} to {name}")
-            new = classes.find_class(db, name) or classes.add_class(db, action, name)
-            for old, members in objects.ids_by_class(db, wanted).items():
-                actions.record_change(db, action, "object", members, {"class_id": old}, {"class_id": new.id})
-            actions.apply(db, action, "after", action)
-            done, places = actions.get_action(db, action), objects.boxes_by_plane(db, wanted)
-        self._emit(places, "class-change")
-        return done
-
-    # -- history -----------------------------------------------------------------------------------------------
-
-    def undo(self) -> Action | None:
-        """Take the last action back; returns it, or None when there is none left."""
-        return self._step("undo")
-
-    def redo(self) -> Action | None:
-        """Do the action that was undone last again; returns it, or None when there is none."""
-        return self._step("redo")
-
-    def _step(self, kind: str) -> Action | None:
-        with self._database.write() as db:
-            action = actions.undo(db) if kind == "undo" else actions.redo(db)
-            if action is None:
-                return None
-            places = objects.boxes_by_plane(db, actions.changed_objects(db, action.id))
-        self._emit(places, kind)
-        return action
-
-    # -- inside ------------------------------------------------------------------------------------------------
-
-    def _check_plane(self, plane: Plane) -> None:
-        if not (0 <= plane.t < self.sizes[0] and 0 <= plane.z < self.sizes[1]):
-            raise UsageError(f"{plane} is outside the image's {self.sizes} planes (t, z).", "Choose a plane inside.")
-
-    def _emit(self, places: dict[Plane, list[tuple[int, Box]]], kind: str) -> None:
-        """Tell the listeners, once a plane; once at all where no object is concerned."""
-        for plane, members in (places or {Plane(): []}).items():
-            change = Change(tuple(b for _, b in members), plane, tuple(i for i, _ in members), kind)
-            try:
-                self.changed.emit(change)
-            except EmitLoopError:  # the change is on the disk: a listener's mistake must not look like a failure
-                logger.exception("A listener to the project's changes failed")
-
-
-def _count(ids: Sequence[int]) -> str:
-    return f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"

@@ -10,16 +10,34 @@ from __future__ import annotations
 APPLICATION_ID = 0x524C4159
 """`PRAGMA application_id` of a project file ("RLAY"); tells it from any other SQLite file."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """`PRAGMA user_version` that this program writes."""
 
 TILE = 512
 """Side of a mask tile in level-0 pixels."""
 
-STATES = ("proposed", "accepted", "reviewed", "locked", "rejected")
-"""What `objects.state` may hold. Proposed and rejected objects are not part of the label pyramid."""
+TOTALS = """
+CREATE TABLE totals (
+    class_id INTEGER NOT NULL REFERENCES classes(id),
+    state    TEXT NOT NULL,
+    n        INTEGER NOT NULL,
+    PRIMARY KEY (class_id, state)
+) WITHOUT ROWID;
 
-SCHEMA = """
+CREATE TRIGGER objects_counted AFTER INSERT ON objects WHEN new.live = 1 BEGIN
+    INSERT INTO totals VALUES (new.class_id, new.state, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER objects_recounted AFTER UPDATE OF live, class_id, state ON objects BEGIN
+    UPDATE totals SET n = n - 1 WHERE class_id = old.class_id AND state = old.state AND old.live = 1;
+    INSERT INTO totals SELECT new.class_id, new.state, 1 WHERE new.live = 1 ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER objects_discounted AFTER DELETE ON objects WHEN old.live = 1 BEGIN
+    UPDATE totals SET n = n - 1 WHERE class_id = old.class_id AND state = old.state;
+END;
+"""
+"""How many live objects there are of each class and state; since version 2."""
+
+SCHEMA = f"""
 CREATE TABLE project (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -47,7 +65,8 @@ CREATE TABLE actions (
     program    TEXT NOT NULL DEFAULT '',
     checkpoint TEXT,
     clicks     TEXT,
-    views      TEXT
+    views      TEXT,
+    actor      TEXT NOT NULL DEFAULT 'user' CHECK (actor IN ('user', 'model'))
 );
 CREATE INDEX actions_done ON actions(id) WHERE state = 'done';
 CREATE INDEX actions_undone ON actions(id) WHERE state = 'undone';
@@ -136,4 +155,4 @@ CREATE VIEW live_objects AS
            o.seconds, o.checkpoint, o.author, o.created, o.note
     FROM objects AS o JOIN classes AS c ON c.id = o.class_id
     WHERE o.live = 1;
-"""
+{TOTALS}"""

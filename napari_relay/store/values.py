@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,24 @@ from napari_relay.geometry import Box, Click, Plane
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.uint32]
+
+
+class ObjectState(StrEnum):
+    """How far an object has come. Proposed and rejected ones are in no label image and no export."""
+
+    PROPOSED = "proposed"
+    ACCEPTED = "accepted"
+    REVIEWED = "reviewed"
+    LOCKED = "locked"
+    REJECTED = "rejected"
+
+
+class Actor(StrEnum):
+    """Who changes a project: a person, or a model on its own. A model changes no reviewed and no locked object, and
+    a person unlocks a locked one first."""
+
+    USER = "user"
+    MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,37 @@ class Action:
     target_id: int | None = None
     n_objects: int = 0
     clicks: tuple[Click, ...] = ()
+    actor: str = Actor.USER
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewObject:
+    """An object from elsewhere, for `Project.import_objects`.
+
+    `box` and `mask` are those of `Project.accept`; `class_name` None takes the current class; `author` and `created`
+    (ISO 8601) None say who imports it, and when.
+    """
+
+    box: Box
+    mask: Mask
+    class_name: str | None = None
+    plane: Plane = field(default_factory=Plane)
+    state: ObjectState = ObjectState.ACCEPTED
+    score: float | None = None
+    seconds: float | None = None
+    checkpoint: str | None = None
+    author: str | None = None
+    created: str | None = None
+    note: str = ""
+    n_clicks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What `Project.import_objects` did: its action, and the ids of the new objects in the order of the input."""
+
+    action: Action
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from napari_relay.geometry import Box
 from napari_relay.store import Damage, Project, open_pyramid, restore_backup
 from napari_relay.store.database import Database
 from napari_relay.store.migrations import migrate
+from napari_relay.store.schema import SCHEMA_VERSION
 
 SQUARE = np.ones((10, 10), bool)
 
@@ -51,22 +52,23 @@ def test_each_step_of_a_migration_is_preceded_by_a_backup(open_project, tmp_path
     with open_project() as project:
         project.accept(Box(0, 0, 10, 10), SQUARE)
     database = Database(tmp_path / "image.tif.relay")
+    now = SCHEMA_VERSION
     steps = {
-        1: lambda db: db.execute("ALTER TABLE objects ADD COLUMN weight REAL"),
-        2: lambda db: db.execute("UPDATE objects SET weight = 1.5"),
+        now: lambda db: db.execute("ALTER TABLE objects ADD COLUMN weight REAL"),
+        now + 1: lambda db: db.execute("UPDATE objects SET weight = 1.5"),
     }
 
-    backups = migrate(database, steps, newest=3)
+    backups = migrate(database, steps, newest=now + 2)
 
-    assert [backup.name for backup in backups] == ["image.tif.relay.v1.backup", "image.tif.relay.v2.backup"]
-    for version, backup in enumerate(backups, start=1):
+    assert [b.name for b in backups] == [f"image.tif.relay.v{now}.backup", f"image.tif.relay.v{now + 1}.backup"]
+    for version, backup in enumerate(backups, start=now):
         db = sqlite3.connect(backup)
         assert db.execute("PRAGMA user_version").fetchone()[0] == version
         assert db.execute("SELECT count(*) FROM objects").fetchone()[0] == 1
         db.close()
     with database.read() as db:
         assert db.execute("SELECT weight FROM objects").fetchone()[0] == 1.5
-        assert db.execute("PRAGMA user_version").fetchone()[0] == 3
+        assert db.execute("PRAGMA user_version").fetchone()[0] == now + 2
     database.close()
 
 
@@ -79,9 +81,9 @@ def test_a_step_that_fails_leaves_the_version_it_began_with(open_project, tmp_pa
         db.execute("SELECT nonsense")
 
     with pytest.raises(sqlite3.OperationalError):
-        migrate(database, {1: fails}, newest=2)
+        migrate(database, {SCHEMA_VERSION: fails}, newest=SCHEMA_VERSION + 1)
     with database.read() as db:
-        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
         assert "weight" not in [row[1] for row in db.execute("PRAGMA table_info(objects)")]
     database.close()
 
@@ -90,8 +92,9 @@ def test_a_version_without_a_step_says_what_to_do(open_project, tmp_path):
     open_project().close()
     for read_only, word in ((False, "older"), (True, "writing once")):
         database = Database(tmp_path / "image.tif.relay", read_only=read_only)
+        steps = {SCHEMA_VERSION: lambda db: None} if read_only else {}
         with pytest.raises(ProjectVersionError, match=word):
-            migrate(database, {1: lambda db: None} if read_only else {}, newest=2)
+            migrate(database, steps, newest=SCHEMA_VERSION + 1)
         database.close()
 
 
