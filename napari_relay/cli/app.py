@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_relay import __version__
-from napari_relay.cli import demo, doctor, evaluate, export, info, segment
+from napari_relay.cli import demo, doctor, evaluate, export, history, info, relocate, repair, segment
 from napari_relay.cli import open as open_
 from napari_relay.cli.console import err
 from napari_relay.errors import RelayError, UsageError
@@ -104,6 +104,9 @@ app.command("segment")(segment.segment)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("info")(info.info)
+app.command("history")(history.history)
+app.command("repair")(repair.repair)
+app.command("relocate")(relocate.relocate)
 app.command("doctor")(doctor.doctor)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from napari_relay import __version__
+from napari_relay.errors import UsageError
 from napari_relay.geometry import Click
 from napari_relay.store.objects import get_all_tiles, insert_tiles, mark_dirty
 from napari_relay.store.provenance import (
@@ -146,6 +147,25 @@ def undo(db: sqlite3.Connection) -> Action | None:
 def redo(db: sqlite3.Connection) -> Action | None:
     """Do the oldest undone action again; None when there is none."""
     return _step(db, "undone", "done", "after", "redo", "SELECT min(id) FROM actions WHERE state = 'undone'")
+
+
+def jump(db: sqlite3.Connection, target: int) -> list[int]:
+    """Undo or redo until `target` is the newest action that is done (0: until none is); the ids walked over.
+
+    Raises
+    ------
+    UsageError
+        It is no action, or one that can be neither undone nor redone.
+    """
+    row = db.execute("SELECT state, kind FROM actions WHERE id = ?", (target,)).fetchone()
+    if target != 0 and (row is None or row[0] not in ("done", "undone")):
+        reason = "does not exist" if row is None else f"is {row[1] if row[0] == 'log' else row[0]}"
+        raise UsageError(f"Action {target} of the history {reason}.", "Choose one that is done or undone, or 0.")
+    kind, query = ("redo", "undone") if row is not None and row[0] == "undone" else ("undo", "done")
+    condition = "<= ?" if kind == "redo" else "> ?"
+    steps = db.execute(f"SELECT count(*) FROM actions WHERE state = ? AND id {condition}", (query, target)).fetchone()
+    walked = [undo(db) if kind == "undo" else redo(db) for _ in range(steps[0])]
+    return [action.id for action in walked if action is not None]
 
 
 def has_done(db: sqlite3.Connection) -> bool:

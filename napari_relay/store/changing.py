@@ -33,6 +33,35 @@ class ChangingProject(ProjectFile):
         """Do the action that was undone last again; returns it, or None when there is none."""
         return self._step("redo")
 
+    def jump(self, action: int | Action) -> int:
+        """Go to a point of the history: undo or redo until `action` is the newest one that is done.
+
+        It is one transaction: whatever happens, the project is where it was or where it should be.
+
+        Parameters
+        ----------
+        action : Action or int
+            One of `history()`, or its id; 0 is before the first.
+
+        Returns
+        -------
+        int
+            How many actions were undone or redone.
+
+        Raises
+        ------
+        UsageError
+            It is no action, or an abandoned one.
+        """
+        target = action.id if isinstance(action, Action) else action
+        with self._database.write() as db:
+            walked = actions.jump(db, target)
+            ids = {i for step in walked for i in actions.changed_objects(db, step)}
+            changes = objects.changes_of(db, ids, "jump")
+        if walked:
+            self._tell(changes)
+        return len(walked)
+
     def _step(self, kind: str) -> Action | None:
         with self._database.write() as db:
             action = actions.undo(db) if kind == "undo" else actions.redo(db)

@@ -43,7 +43,7 @@ def repair(database: Database) -> Generator[int, None, list[Damage]]:
     -------
     list of Damage
     """
-    damage = [Damage(line) for line in _pragma(database, "integrity_check")]
+    damage = _check_pages(database)
     with database.read() as db:
         orphans = db.execute("PRAGMA foreign_key_check").fetchall()
     damage += [
@@ -59,6 +59,20 @@ def repair(database: Database) -> Generator[int, None, list[Damage]]:
         after = page[-1][0]
         yield done
     return damage
+
+
+def _check_pages(database: Database) -> list[Damage]:
+    """What is wrong with the pages; an index that does not fit its table is made anew."""
+    found = _pragma(database, "integrity_check")
+    if not found:
+        return []
+    try:
+        with database.write() as db:
+            db.execute("REINDEX")
+    except ProjectDamagedError:
+        return [Damage(line) for line in found]
+    left = _pragma(database, "integrity_check")
+    return [Damage(line, mended=line not in left) for line in dict.fromkeys((*found, *left))]
 
 
 def _pragma(database: Connections, name: str) -> list[str]:

@@ -14,7 +14,7 @@ One thread writes (`PyramidWriter`); anybody may read meanwhile, because a chunk
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ OURS = "napari-relay"
 """Name of our entry in the pyramid's attributes."""
 TOKEN = "pyramid_token"
 """Key of the project's half of the token."""
+BATCH = 16
+"""Tiles rendered between two entries in the journal; bounds memory (1 MiB a tile and its neighbours)."""
 MOST_COLORED = 50_000
 """Above this many objects the metadata names no colours: they would be many megabytes, rewritten each time."""
 
@@ -98,6 +100,33 @@ class LabelPyramid:
             raise _cannot_write(self.path, error) from error
         self._untrusted = self._project.journal.positions()
         self.renew_token()
+
+    def rebuild(self) -> Generator[tuple[int, int], None, int]:
+        """Render everything anew, in the calling thread; not beside a `PyramidWriter`.
+
+        Yields
+        ------
+        (int, int)
+            Tiles rendered so far, and of how many.
+
+        Returns
+        -------
+        int
+            Tiles rendered.
+
+        Raises
+        ------
+        StorageError
+            As `render`.
+        """
+        self.clear()
+        done, total = 0, len(self._project.journal)
+        while tiles := self._project.journal.tiles(BATCH):
+            self.render(tiles)
+            done += len(tiles)
+            yield done, max(done, total)
+        self.write_colors()
+        return done
 
     def renew_token(self) -> None:
         """Tie pyramid and project together by a new token."""

@@ -14,13 +14,10 @@ from napari_relay.errors import ProjectDamagedError, RelayError
 from napari_relay.store.chunks import DamagedChunkError
 from napari_relay.store.database import damaged
 from napari_relay.store.project import Project
-from napari_relay.store.pyramid import LabelPyramid
+from napari_relay.store.pyramid import BATCH, LabelPyramid
 from napari_relay.store.values import Change
 
 logger = logging.getLogger(__name__)
-
-BATCH = 16
-"""Tiles rendered between two entries in the journal; bounds memory (1 MiB a tile and its neighbours)."""
 
 
 class PyramidWriter:
