@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from napari_relay import __version__
 from napari_relay.cli import demo, doctor, evaluate, export, history, info, relocate, repair, segment
 from napari_relay.cli import open as open_
 from napari_relay.cli.console import err
+from napari_relay.engine.process import PATIENT
 from napari_relay.errors import RelayError, UsageError
 
 
@@ -119,4 +121,6 @@ def _debug_first(words: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program on `argv` (the process's own words by default) and exit with its code."""
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     app(args=_debug_first(sys.argv[1:] if argv is None else argv), prog_name="napari-relay")

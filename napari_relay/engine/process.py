@@ -7,6 +7,7 @@ for the window would load napari and Qt into the worker, and for a user's script
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import signal
 import subprocess
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 
 LEAVE_S = 2.0
 """How long a worker may take to leave (an import can hold it up) before it is killed."""
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Environment of a process that computes: its threads sleep at the end of a parallel part instead of spinning. On a
+machine that does other work too, a spinning thread keeps the core from the very thread that it waits for, and a click
+takes 20 times as long. Read when the OpenMP library is loaded; what the user has set stays."""
 BOOT = """\
 import sys
 sys.path[:] = sys.argv[1:]
@@ -53,6 +58,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=None if sys.stderr is not None else subprocess.DEVNULL,
                 pass_fds=inherited,
+                env={**PATIENT, **os.environ},
                 # Ctrl+C in the terminal is for the parent. Not a session of its own: Linux would schedule it apart from
                 # its parent, whatever `nice` the user gave that one.
                 process_group=None if sys.platform == "win32" else 0,

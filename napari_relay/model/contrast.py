@@ -33,16 +33,17 @@ class ClickKernels:
     def maps(self, space: Tensor) -> Tensor:
         """Cosine maps [B, N, 4] of unit vectors [B, N, D]: nearest positive click, positive kernel, nearest negative
         click, negative kernel; 0 where there is no click of the sign."""
-        cosines = space @ self.embeddings.transpose(1, 2)  # [B, N, n]
-        return torch.stack(
-            [
-                _best(cosines, self.positive),
-                (space @ self.kernel_positive[..., None]).squeeze(-1),
-                _best(cosines, self.negative),
-                (space @ self.kernel_negative[..., None]).squeeze(-1),
-            ],
-            dim=-1,
-        )
+        columns = [self.embeddings, self.kernel_positive[:, None], self.kernel_negative[:, None]]
+        cosines = cosine(space, torch.cat(columns, dim=1))  # [B, N, n + 2]
+        clicks, positive, negative = cosines[..., :-2], cosines[..., -2], cosines[..., -1]
+        return torch.stack([_best(clicks, self.positive), positive, _best(clicks, self.negative), negative], dim=-1)
+
+
+def cosine(space: Tensor, vectors: Tensor) -> Tensor:
+    """Cosines [B, N, n] of unit vectors [B, N, D] and [B, n, D], in float32 whatever precision surrounds them:
+    two bfloat16 cosines near 1 differ by no less than 1/256."""
+    with torch.autocast(space.device.type, enabled=False):
+        return space.float() @ vectors.float().transpose(1, 2)
 
 
 def _best(cosines: Tensor, which: Tensor) -> Tensor:
@@ -56,9 +57,9 @@ def click_kernel(vectors: Tensor, which: Tensor) -> Tensor:
 
     Parameter-free self-attention (MST section on click kernels); 0 where no row counts.
     """
-    scores = vectors @ vectors.transpose(1, 2) / vectors.shape[-1] ** 0.5
+    scores = cosine(vectors, vectors) / vectors.shape[-1] ** 0.5
     weights = scores.masked_fill(~which[:, None], -1e4).softmax(dim=-1)
-    mixed = (weights @ vectors) * which[..., None]
+    mixed = cosine(weights, vectors.transpose(1, 2)) * which[..., None]
     total = mixed.sum(dim=1) / which.sum(dim=1, keepdim=True).clamp(min=1)
     return F.normalize(total, dim=-1) * which.any(dim=1, keepdim=True)
 

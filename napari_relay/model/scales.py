@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_relay.model.contrast import ClickKernels
+from napari_relay.model.contrast import ClickKernels, cosine
 from napari_relay.model.layers import Attention, tokens_of
 
 
@@ -80,8 +80,8 @@ class MultiScaleTokens(nn.Module):
 
     def _scores(self, tokens: Tensor, kernels: ClickKernels) -> tuple[Tensor, Tensor]:
         space = F.normalize(self.to_space(tokens).float(), dim=-1)
-        like = (space @ kernels.kernel_positive[..., None]).squeeze(-1)
-        unlike = (space @ kernels.kernel_negative[..., None]).squeeze(-1)
+        both = cosine(space, torch.stack([kernels.kernel_positive, kernels.kernel_negative], dim=1))
+        like, unlike = both.unbind(-1)
         score = (1 + like - self.doubt.float() * F.relu(unlike)) / 2
         return score.clamp(0, 1), space
 

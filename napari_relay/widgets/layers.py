@@ -30,7 +30,7 @@ from napari_relay.widgets.transforms import Frame
 Later = Callable[[Callable[[], None]], None]
 
 MASK, CLICKS, FRAMES = "Relay mask", "Relay clicks", "Relay views"
-ZOOM = "zoom"
+MARKS, ZOOM = "marks", "zoom"
 CLICK_SIZE_PX = 14
 FRAME_WIDTH_PX = 1.6
 
@@ -107,8 +107,8 @@ class SceneLayers:
         """Paint what differs from what is shown, the mask first."""
         stamps = _Stamps(self._stamps(scene))
         self._want(MASK, stamps, lambda: self._paint_mask(stamps.items))
-        marks = (scene.clicks, scene.busy)
-        self._want(CLICKS, marks, lambda: self._paint_clicks(scene.clicks, busy=scene.busy))
+        self._want(CLICKS, scene.clicks, lambda: self._paint_clicks(scene.clicks, busy=scene.busy))
+        self._want(MARKS, (scene.clicks, scene.busy), lambda: self._paint_marks(scene.clicks, busy=scene.busy))
         boxes = shown_boxes(scene) if self.show_views else ()
         self._want(FRAMES, boxes, lambda: self._paint_frames(boxes))
 
@@ -131,7 +131,7 @@ class SceneLayers:
             self._later(self._paint_next)
 
     def _paint_next(self) -> None:
-        for name in (MASK, CLICKS, FRAMES, ZOOM):
+        for name in (MASK, CLICKS, MARKS, FRAMES, ZOOM):
             paint = self._waiting.pop(name, None)
             if paint is not None:
                 paint()
@@ -160,15 +160,25 @@ class SceneLayers:
         if not clicks and CLICKS not in self._layers:
             return
         layer = self._layer(CLICKS)
+        if clicks:
+            # What napari gives to points that are new; every later change of the looks costs another redraw.
+            layer.current_face_color = mark_colors(clicks, busy=busy)[-1]
+            layer.current_symbol = mark_symbols(clicks)[-1]
+            layer.current_size = self._mark_size
         layer.data = np.array([(click.y, click.x) for click in clicks], dtype=float).reshape(-1, 2)
         layer.selected_data = set()
-        if clicks:
-            colors = np.array([POSITIVE if click.positive else NEGATIVE for click in clicks], dtype=float)
-            if busy:
-                # The newest click is hollow until its mask is there.
-                colors[-1, 3] = 0.0
+
+    def _paint_marks(self, clicks: Sequence[Click], *, busy: bool) -> None:
+        """How the clicks look, in a turn after their places: together they would take two frames' time."""
+        layer = self._layers.get(CLICKS)
+        if layer is None or not clicks or len(layer.data) != len(clicks):
+            return
+        colors, symbols = mark_colors(clicks, busy=busy), mark_symbols(clicks)
+        if [str(symbol) for symbol in layer.symbol] != symbols:
+            layer.symbol = symbols
+        if not np.allclose(layer.face_color, colors):
             layer.face_color = colors
-            layer.symbol = ["disc" if click.positive else "square" for click in clicks]
+        if not np.allclose(layer.size, self._mark_size):
             layer.size = self._mark_size
 
     def _paint_frames(self, boxes: tuple[Box, ...]) -> None:
@@ -242,6 +252,18 @@ class SceneLayers:
                 del self._layers[name]
                 # Whatever it showed must be painted again when it comes back.
                 self._drawn.pop(name, None)
+
+
+def mark_colors(clicks: Sequence[Click], *, busy: bool) -> Any:
+    """Colours [n, 4] of the clicks' marks; the newest is hollow until its mask is there."""
+    colors = np.array([POSITIVE if click.positive else NEGATIVE for click in clicks], dtype=float)
+    if busy:
+        colors[-1, 3] = 0.0
+    return colors
+
+
+def mark_symbols(clicks: Sequence[Click]) -> list[str]:
+    return ["disc" if click.positive else "square" for click in clicks]
 
 
 def shown_boxes(scene: Scene) -> tuple[Box, ...]:

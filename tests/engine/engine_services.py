@@ -41,6 +41,9 @@ class Service:
     def where(self) -> tuple[int, str]:
         return os.getpid(), self.device
 
+    def environment(self, name: str) -> str | None:
+        return os.environ.get(name)
+
     def thread(self) -> int:
         import threading
 

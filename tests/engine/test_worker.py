@@ -377,3 +377,10 @@ def test_giants_and_dwarfs_in_turn_come_back_equal(engine: WorkerEngine, monkeyp
         answer = engine.call("echo", array)
         assert answer.nbytes == nbytes
         assert (answer == nbytes % 251).all()
+
+
+def test_threads_of_a_worker_do_not_spin_unless_the_user_wants_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert make().submit("environment", "OMP_WAIT_POLICY").result(20) == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert make().submit("environment", "OMP_WAIT_POLICY").result(20) == "ACTIVE"

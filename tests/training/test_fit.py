@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from napari_relay.errors import UsageError
+from napari_relay.geometry import Box
 from napari_relay.model.checkpoint import load_checkpoint, read_card
-from napari_relay.views import ViewPair, whole_view
+from napari_relay.views import View, ViewPair, whole_view
 from relay_training import encodings
 from relay_training.bundle import quantise
 from relay_training.data import TrainingView
 from relay_training.encodings import EncodingCache, make_shard
-from relay_training.fit import FitConfig, Run, draw_targets, fit, learning_rate, make_fabric, read_config
+from relay_training.fit import FitConfig, Run, fit, learning_rate, make_fabric, read_config
+from relay_training.teach import TaughtView
 
 SMALL = 8
 
@@ -28,11 +30,14 @@ class Discs:
         disc = ((yy - y) ** 2 + (xx - x) ** 2 < radius**2).astype(np.int32)
         image = (rng.integers(0, 60, (448, 448, 3)) + 120 * disc[..., None]).astype(np.uint8)
         wide = None if number % 2 else image[::-1].copy()
-        pair = ViewPair(whole_view((448, 448)))
+        whole = whole_view((448, 448))
+        pair = ViewPair(whole, None if wide is None else View(Box(-448, -448, 896, 896)))
         ids = np.ones(1, np.int32)
         areas = np.array([disc.sum()], np.int32)
         small = disc[2::4, 2::4]
-        return TrainingView(image, disc, small, ids, areas, wide, pair, 1, 0, "discs", "none", "photo")
+        taught = TaughtView.nothing(encodings.ANSWERS)
+        taught.points[0], taught.masks[0, 1], taught.valid[0, 1] = (y, x), small > 0, True
+        return TrainingView(image, disc, small, ids, areas, wide, pair, 1, 0, "discs", "none", "photo", taught)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,16 @@ def test_cached_encoding_equals_the_encoders(cache):
     torch.testing.assert_close(batch.encoding.image, fresh.image, atol=2e-3, rtol=2e-3)
     torch.testing.assert_close(again.image, fresh.image, atol=5e-3, rtol=5e-3)
     assert (batch.labels[0].numpy() == view.labels_small).all()
+
+
+def test_a_shard_keeps_the_teachers_answers_and_knows_its_wide_views(cache):
+    data = EncodingCache(cache)
+    assert data.wide().tolist() == [0, 2, 4, 6]
+    batch = data.batch([3])
+    assert batch.merge == ["none"]
+    assert (batch.masks[0, 0, 1].numpy() == (Discs().view(3).labels_small > 0)).all()
+    assert batch.valid[0].sum() == 1
+    assert batch.valid[0, 0, 1]
 
 
 def test_a_few_steps_lower_the_loss_and_touch_only_the_head(cache, tmp_path):
@@ -108,15 +123,6 @@ def test_every_trainable_parameter_is_in_one_group(cache, tmp_path):
     run = Run(config(cache, tmp_path, train="trunk"), make_fabric("32-true"))
     grouped = [id(p) for group in run.optimiser.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in run.model.parameters() if p.requires_grad)
-
-
-def test_targets_are_objects_and_keep_ignore():
-    labels = torch.zeros(2, 112, 112, dtype=torch.long)
-    labels[0, 10:30, 10:30], labels[0, 50:60] = 3, -1
-    targets = draw_targets(labels, np.random.default_rng(0), 8)
-    assert (targets[0] == 1).sum() == 400
-    assert (targets[0, 50:60] == -1).all()
-    assert (targets[1] == 0).all()
 
 
 def test_learning_rate_warms_up_and_falls():

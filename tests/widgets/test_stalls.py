@@ -109,7 +109,7 @@ def test_our_own_painting_is_short(window: Any, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(owner, name, measured)
 
     scene, panels = window.dock.desk.scene, window.dock.panels
-    for name in ("_paint_mask", "_paint_clicks", "_paint_frames", "show"):
+    for name in ("_paint_mask", "_paint_clicks", "_paint_marks", "_paint_frames", "show"):
         timed(scene, name)
     timed(panels, "show")
     for place in ((40, 220), (100, 100), (250, 75)):

@@ -16,6 +16,8 @@ from napari_relay.errors import RelayError
 COMMANDS: dict[str, tuple[str, str]] = {
     "coco": ("relay_training.coco:command", "Make a training set of COCO or LVIS annotations."),
     "leakcheck": ("relay_training.leakcheck:command", "Training pictures that look like benchmark pictures."),
+    "teach": ("relay_training.teach:command", "Keep MobileSAM's masks of the training pictures, for `encode`."),
+    "context-set": ("relay_training.context_set:command", "Make pictures whose label is decided outside the view."),
     "encode": ("relay_training.encodings:command", "Encode training views once, for `fit`."),
     "fit": ("relay_training.fit:command", "Train on cached encodings; resumes."),
     "land": ("relay_training.history:command", "Let a checkpoint into the history if it needs fewer clicks."),
@@ -25,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "relay_training.evaluate:command",
         "Clicks needed, IoU and times of a checkpoint on sets of pictures.",
     ),
+    "blank": ("relay_training.blank:command", "What the global view and the local relay set are worth."),
     "compare": ("relay_training.compare:command", "The same beside MobileSAM and classic methods, in one run."),
 }
 """Name -> (module:function, one line of help)."""

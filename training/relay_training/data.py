@@ -24,6 +24,7 @@ from relay_training.bench_data import read_rgb
 from relay_training.index import Index
 from relay_training.labels import block_mode, crop_labels
 from relay_training.sampler import ObjectLaw, ObjectSampler, SetRule
+from relay_training.teach import TaughtView, TeacherCache, view_taught
 
 MEAN_COLOUR = (124, 116, 104)
 """Colour outside the picture: ImageNet's mean, which the encoder sees as 0."""
@@ -69,6 +70,7 @@ class TrainingView:
     pair : the views in level-0 pixels of the (perhaps mirrored) picture.
     focus : object that the view was placed for; 0 for a whole picture.
     picture, set, merge, domain : where it comes from, and what holds there.
+    taught : what the teacher sees in it, or None.
     """
 
     image: npt.NDArray[np.uint8]
@@ -83,6 +85,7 @@ class TrainingView:
     set: str
     merge: str
     domain: str
+    taught: TaughtView | None = None
 
     @property
     def geometry(self) -> tuple[float, float, float, float]:
@@ -100,6 +103,7 @@ class ViewSampler:
     index : what there is.
     rules : set name -> rule.
     seed : views are a function of (seed, number).
+    teacher : the teacher's masks of the same pictures; `answers` of them go with a view.
     """
 
     def __init__(
@@ -111,8 +115,11 @@ class ViewSampler:
         law: ViewLaw | None = None,
         look: LookLaw | None = None,
         objects: ObjectLaw | None = None,
+        teacher: TeacherCache | None = None,
+        answers: int = 6,
     ) -> None:
         self.index = index
+        self.teacher, self.answers = teacher, answers
         self.objects = ObjectSampler(index, rules, objects)
         self.seed = seed
         self.law = law or ViewLaw()
@@ -152,7 +159,18 @@ class ViewSampler:
             set=self.index.set_name(picture),
             merge=rule.merge,
             domain=rule.domain,
+            taught=self._taught(number, picture, local, turn),
         )
+
+    def _taught(self, number: int, picture: int, local: View, turn: int) -> TaughtView | None:
+        if self.teacher is None:
+            return None
+        taught = self.teacher.read(self.index.set_name(picture), Path(str(self.index.images[picture])))
+        if taught is None:
+            return None
+        # Its own numbers, so that the view is the same with and without a teacher.
+        rng = np.random.default_rng((self.seed, number, 1))
+        return view_taught(taught, local, lambda array: turn_array(array, turn), self.answers, rng)
 
     def _choose(self, rng: np.random.Generator) -> tuple[int, int, Box | None]:
         """Picture, object and the object's box; 0 and None for a whole picture."""

@@ -24,6 +24,7 @@ from relay_training.data import ViewLaw, ViewSampler
 from relay_training.index import Index
 from relay_training.sampler import ObjectLaw, SetRule
 from relay_training.targets import MERGES, TargetLaw
+from relay_training.teach import TeacherCache
 
 Law = TypeVar("Law")
 
@@ -38,7 +39,7 @@ class DataConfig:
     objects: ObjectLaw = field(default_factory=ObjectLaw)
     targets: TargetLaw = field(default_factory=TargetLaw)
 
-    def sampler(self, index: Index, seed: int = 0) -> ViewSampler:
+    def sampler(self, index: Index, seed: int = 0, teacher: TeacherCache | None = None) -> ViewSampler:
         """Views of the sets that are named here (of all sets when none is).
 
         Raises
@@ -58,6 +59,7 @@ class DataConfig:
             law=self.views,
             look=self.look,
             objects=self.objects,
+            teacher=teacher,
         )
 
 

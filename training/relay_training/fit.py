@@ -30,6 +30,8 @@ from relay_training.encodings import CachedBatch, EncodingCache
 from relay_training.objective import Objective, Weights
 from relay_training.regions import sample_generators
 from relay_training.reporting import Reporter
+from relay_training.targets import TargetLaw
+from relay_training.tasks import draw_tasks
 
 SAVE_EVERY_S = 120.0
 
@@ -43,7 +45,9 @@ class FitConfig:
     samples : length of the run; the learning rate falls to 2 % of its start by a cosine over it.
     train : `head` (encoder frozen) or `trunk` (stages 3 and 4, neck and relay tokens too).
     lr_new, lr_peer, lr_relay : rates of new head parts, of parts that come trained, of relay tokens and gates.
-    global_p : share of the steps of a `trunk` run that see the global view.
+    global_p : share of the steps of a `trunk` run whose views all have a global one, which they see.
+    teacher_p : share of the samples whose target is the teacher's, where it answered.
+    weights, targets, card : fields of `objective.Weights`, `targets.TargetLaw` and of the checkpoint's card.
     """
 
     cache: Path
@@ -62,11 +66,12 @@ class FitConfig:
     rounds: int = 3
     first_p: float = 0.4
     global_p: float = 0.5
-    min_area: int = 8
+    teacher_p: float = 0.5
     seed: int = 0
     precision: str = "auto"
     threads: int = 0
     weights: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,21 +127,6 @@ def set_trainable(model: ClickModel, train: str) -> None:
                 parameter.requires_grad_(".bn." not in name)
 
 
-def draw_targets(labels: Tensor, rng: np.random.Generator, min_area: int) -> Tensor:
-    """One object of each view as a target [B, H, W] (1, 0, -1 ignore); chosen with P ~ area^-0.25."""
-    targets = []
-    for view in labels:
-        ids, areas = torch.unique(view[view > 0], return_counts=True)
-        ids, areas = ids[areas >= min_area], areas[areas >= min_area]
-        if len(ids) == 0:
-            targets.append(torch.where(view < 0, -1, 0))
-            continue
-        p = (areas.float().clamp(min=30) ** -0.25).numpy().astype(np.float64)
-        chosen = ids[int(rng.choice(len(ids), p=p / p.sum()))]
-        targets.append(torch.where(view < 0, -1, (view == chosen).long()))
-    return torch.stack(targets)
-
-
 class Average:
     """Exponential moving average of the trainable parameters, with a warm-up of its memory."""
 
@@ -166,33 +156,33 @@ class Run:
         self.average = Average(self.model, config.ema)
         self.step, self.seconds = 0, 0.0
         self.objective = Objective(Weights(**config.weights), rounds=config.rounds, first_p=config.first_p)
+        self.targets = TargetLaw(**config.targets)
         self.optimiser = torch.optim.AdamW(parameter_groups(self.model, config), betas=(0.9, 0.999))
 
     @property
     def steps(self) -> int:
         return self.config.samples // self.config.batch
 
-    def encode(self, batch: CachedBatch, rng: np.random.Generator) -> Encoding:
+    def encode(self, batch: CachedBatch, wide: bool) -> Encoding:
         """The cached encoding, or, in a `trunk` run, stages 3 and 4 on the cached stem."""
         if self.config.train == "head":
             return batch.encoding
-        seen = batch.geometry[:, 2] > 0
-        states = geometry = None
-        if batch.global_f16.shape[1] and bool(seen.all()) and rng.random() < 2 * self.config.global_p:
-            states, geometry = self.model.encoder.global_trajectory(batch.global_f16), batch.geometry
-        return self.model.encoder.trunk(batch.stem, states, geometry)
+        states = self.model.encoder.global_trajectory(batch.global_f16) if wide else None
+        return self.model.encoder.trunk(batch.stem, states, batch.geometry if wide else None)
 
     def train_step(self, cache: EncodingCache) -> dict[str, float]:
         config = self.config
         rngs = sample_generators(config.seed, self.step, range(config.batch))
-        indices = [int(rng.integers(len(cache))) for rng in rngs]
-        batch = cache.batch(indices, wide=config.train == "trunk")
-        target = draw_targets(batch.labels, rngs[0], config.min_area)
+        with_global = cache.wide() if config.train == "trunk" and rngs[0].random() < config.global_p else np.zeros(0)
+        wide = len(with_global) > 0
+        views = with_global if wide else np.arange(len(cache))
+        batch = cache.batch([int(views[rng.integers(len(views))]) for rng in rngs], wide=wide)
+        tasks = draw_tasks(batch, rngs, self.targets, teacher_p=config.teacher_p)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * learning_rate(self.step, self.steps, config.warmup)
         with self.fabric.autocast():
-            prepared = self.model.head.prepare(self.encode(batch, rngs[0]))
-            losses = self.objective(self.model.head, prepared, target, rngs)
+            prepared = self.model.head.prepare(self.encode(batch, wide))
+            losses = self.objective(self.model.head, prepared, tasks, rngs)
         self.fabric.backward(losses.total)
         norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], config.clip)
         if torch.isfinite(norm):

@@ -74,6 +74,14 @@ class Index:
         """Label map [y, x]: 0 nothing, 1.. objects, -1 ignore."""
         return read_labels(Path(str(self.labels[picture])), str(self.kinds[picture]))
 
+    def only(self, keep: npt.NDArray[np.bool_]) -> Index:
+        """The index of some of the pictures, bool [P]."""
+        number = np.cumsum(keep, dtype=np.int32) - 1
+        objects = keep[self.picture]
+        pictures = {name: getattr(self, name)[keep] for name in ("images", "labels", "kinds", "set_of", "shapes")}
+        rows = {name: getattr(self, name)[objects] for name in ("label", "area", "boxes")}
+        return replace(self, **pictures, **rows, picture=number[self.picture[objects]])
+
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the cache; a broken-off write leaves the old file."""
         path.parent.mkdir(parents=True, exist_ok=True)

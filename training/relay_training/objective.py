@@ -14,6 +14,7 @@ from relay_training.clicks import ClickBatch, ClickLaw, initial_clicks, next_cli
 from relay_training.losses import boundary_weights, iou_prediction_loss, mask_iou, mask_loss, min_over_masks
 from relay_training.prompts import previous_masks
 from relay_training.regions import Generators
+from relay_training.tasks import Tasks
 from relay_training.token_losses import cell_shares, infonce, token_score_loss, triplet
 
 SIDE = 112
@@ -54,32 +55,39 @@ class Objective:
         self._first = ClickLaw(single_p=1.0, centre_p=0.5, error_p=0.25, late_p=0.0)
         self._many = ClickLaw(single_p=0.0)
 
-    def __call__(self, head: Head, prepared: Prepared, target: Tensor, rngs: Generators) -> StepLosses:
-        """target: [B, 112, 112]; 1 object, 0 not, -1 ignore."""
+    def __call__(self, head: Head, prepared: Prepared, tasks: Tasks, rngs: Generators) -> StepLosses:
+        """Play and judge a batch; the tasks' targets are 112 x 112."""
         rng = rngs[0]
         if rng.random() < self.first_p:
-            clicks = initial_clicks(target, rngs, self._first)
-            output = head(prepared, clicks.as_input(SIDE), which=FIRST)
+            _, tasks, output = self._first_click(head, prepared, tasks, rngs)
         else:
-            clicks, previous, has_previous = self._played(head, prepared, target, rngs)
+            tasks, clicks, previous, has_previous = self._played(head, prepared, tasks, rngs)
             output = head(prepared, clicks.as_input(SIDE), previous, has_previous, which=LATER)
-        return self._losses(output, target)
+        return self._losses(output, tasks.target)
+
+    def _first_click(
+        self, head: Head, prepared: Prepared, tasks: Tasks, rngs: Generators
+    ) -> tuple[ClickBatch, Tasks, Output]:
+        """One positive click and the three masks that it brings; the teacher's targets are settled by them."""
+        clicks = tasks.clicked(initial_clicks(tasks.target, rngs, self._first))
+        output = head(prepared, clicks.as_input(SIDE), which=FIRST)
+        return clicks, tasks.settled(output.logits, output.iou), output
 
     @torch.no_grad()
     def _played(
-        self, head: Head, prepared: Prepared, target: Tensor, rngs: Generators
-    ) -> tuple[ClickBatch, Tensor, Tensor]:
-        """Clicks, previous logits and which samples have them, after one to `rounds` predictions."""
+        self, head: Head, prepared: Prepared, tasks: Tasks, rngs: Generators
+    ) -> tuple[Tasks, ClickBatch, Tensor, Tensor]:
+        """Settled tasks, clicks, previous logits and which samples have them, after one to `rounds` predictions."""
         rng = rngs[0]
         if rng.random() < 0.8:
-            clicks = initial_clicks(target, rngs, self._first)
-            output = head(prepared, clicks.as_input(SIDE), which=FIRST)
+            clicks, tasks, output = self._first_click(head, prepared, tasks, rngs)
             # The product shows the best predicted mask; now and then another, as after the Tab key.
-            which = output.iou.argmax(1) if rng.random() < 0.8 else torch.randint(0, 3, (len(target),))
-            previous = output.logits[torch.arange(len(target)), which][:, None]
+            which = output.iou.argmax(1) if rng.random() < 0.8 else torch.randint(0, 3, (len(tasks.target),))
+            previous = output.logits[torch.arange(len(which)), which][:, None]
         else:
-            clicks = initial_clicks(target, rngs, self._many)
+            clicks = initial_clicks(tasks.target, rngs, self._many, others=tasks.others, parts=tasks.parts)
             previous = head(prepared, clicks.as_input(SIDE), which=LATER).logits
+        target = tasks.target
         last = int(rng.integers(1, self.rounds + 1))
         for round_ in range(1, last + 1):
             clicks = clicks.add(next_clicks(previous, target, rngs, centre_p=0.5))
@@ -88,7 +96,7 @@ class Objective:
         previous = previous.float()
         if rng.random() < 0.3:
             previous = soften(previous, rng)
-        return clicks, *previous_masks(previous, rngs)
+        return tasks, clicks, *previous_masks(previous, rngs)
 
     def _losses(self, output: Output, target: Tensor) -> StepLosses:
         w = self.weights
