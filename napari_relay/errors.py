@@ -16,6 +16,7 @@
     |   `-- StorageError            disk full, read-only or gone (also an OSError)
     |-- CheckpointError             weights cannot be loaded: truncated, another kind, too new
     |-- ExportError                 a format cannot hold or write what was asked
+    |-- ImportFileError             a file of objects cannot be read, or does not fit the image
     `-- EngineError                 the computing side failed
         |-- WorkerDiedError         the worker process ended unexpectedly
         |-- SupersededError         a newer request took this one's place
@@ -116,6 +117,10 @@ class CheckpointError(RelayError):
 
 class ExportError(RelayError):
     """A format cannot hold or write what was asked."""
+
+
+class ImportFileError(RelayError):
+    """A file of objects cannot be read, or does not fit the image."""
 
 
 class EngineError(RelayError):

@@ -1,4 +1,4 @@
-"""`napari-relay export PROJECT`: labels for the next tool."""
+"""`napari-relay export PROJECT`: objects for the next tool."""
 
 from __future__ import annotations
 
@@ -8,39 +8,73 @@ from typing import Annotated
 
 import typer
 
-from napari_relay.cli.console import drive, out, print_json
+from napari_relay.cli.console import drive, err, out, print_json
 from napari_relay.cli.options import JsonOption
+from napari_relay.errors import UsageError
 
 
 def export(
     project: Annotated[Path, typer.Argument(help="The project (IMAGE.relay).")],
-    to: Annotated[Path, typer.Option("--out", "-o", help="The file, or OME-Zarr folder, to make.")],
+    to: Annotated[Path, typer.Option("--out", "-o", help="The file, or folder, to make.")],
     format_name: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="ome-zarr or label-tiff; told by the ending of --out."),
+        typer.Option(
+            "--format",
+            "-f",
+            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme or yolo-seg; told by the ending of --out.",
+        ),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", help="A part of the image: Y0,X0,Y1,X1 in level-0 pixels, ends excluded.")
+    ] = None,
+    plane: Annotated[str | None, typer.Option("--plane", help="One plane: T,Z, counted from 0.")] = None,
+    tile: Annotated[
+        int | None, typer.Option("--tile", help="Cut the image into squares of so many pixels, offsets in the names.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a project's objects as a label image: each pixel holds the id of its object, 0 is background.
+    """Write a project's objects as a label image (each pixel holds the id of its object) or as outlines.
 
-    The file takes its name only when it is complete and, read back, equal to the project. A window may have the
-    project open meanwhile.
+    What the format cannot hold is said before. The file takes its name only when it is complete and, read back,
+    equal to the project: pixels, parts, holes, numbers, classes. A certificate of that lies beside it. A window may
+    have the project open meanwhile.
 
     \b
     Examples:
       napari-relay export slide.svs.relay --out labels.ome.zarr
-      napari-relay export slide.svs.relay --format label-tiff --out labels.tif
+      napari-relay export slide.svs.relay --out for_qupath.geojson
+      napari-relay export slide.svs.relay --format coco --tile 4096 --out instances.json
     """
     from napari_relay.formats import export as write
+    from napari_relay.formats import known_losses
+    from napari_relay.geometry import Box, Plane
     from napari_relay.store import Project
 
+    known = known_losses(to, format_name)
+    for loss in known:
+        err.print(f"Note: {loss}", markup=False, highlight=False)
+    box = None if region is None else Box(*_numbers(region, "--region", 4))
+    chosen = None if plane is None else Plane(*_numbers(plane, "--plane", 2))
     with Project.open(project, create=False, read_only=True) as opened:
-        report = drive(write(opened, to, format=format_name, overwrite=overwrite), "Exporting")
+        steps = write(opened, to, format=format_name, region=box, plane=chosen, tile=tile, overwrite=overwrite)
+        report = drive(steps, "Exporting")
     if as_json:
         print_json(asdict(report))
         return
     size = " x ".join(str(side) for side in report.shape)
-    out.print(f"{report.n_objects} objects in {report.path}: {report.format}, {size}, {report.dtype}", highlight=False)
+    details = f"{report.format}, {size}" + (f", {report.dtype}" if report.dtype else "")
+    out.print(f"{report.n_objects} objects in {report.path}: {details}", highlight=False)
+    if report.n_files > 1:
+        out.print(f"{report.n_files} files", highlight=False)
+    out.print("Read back and equal to the project.", highlight=False)
     for loss in report.losses:
-        out.print(f"Note: {loss}", highlight=False)
+        if loss not in known:
+            out.print(f"Note: {loss}", highlight=False)
+
+
+def _numbers(text: str, option: str, count: int) -> list[int]:
+    words = text.split(",")
+    if len(words) != count or not all(word.strip().lstrip("-").isdecimal() for word in words):
+        raise UsageError(f"{option} {text!r} is not {count} whole numbers.", f"Write them as {','.join('1' * count)}.")
+    return [int(word) for word in words]

@@ -4,7 +4,8 @@ This room must not know windows, models or sessions: it streams from a project, 
 of the image's size. Read `export.py` first, then `registry.py`.
 """
 
-from napari_relay.formats.export import ExportReport, export
+from napari_relay.formats.export import ExportReport, export, known_losses
+from napari_relay.formats.job import Georeference
 from napari_relay.formats.registry import FORMATS, Format
 
-__all__ = ["FORMATS", "ExportReport", "Format", "export"]
+__all__ = ["FORMATS", "ExportReport", "Format", "Georeference", "export", "known_losses"]

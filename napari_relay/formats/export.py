@@ -1,26 +1,30 @@
-"""Export: check, stream to a temporary name, read back and compare, rename."""
+"""Export: check, stream to a temporary name, read back and compare, certify, rename."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from napari_relay.errors import ExportError, StorageError, UsageError
-from napari_relay.formats.job import ExportJob
-from napari_relay.formats.registry import Format, find_format
-from napari_relay.formats.witness import Witness
+from napari_relay.errors import ExportError, StorageError
+from napari_relay.formats.certificate import Tally, certificate, certificate_path
+from napari_relay.formats.frames import Frame, boxes_of, frames_of
+from napari_relay.formats.job import ExportJob, Georeference
+from napari_relay.formats.planning import check_holds, make_job
+from napari_relay.formats.registry import Format, LabelFormat, RecordFormat, find_format
+from napari_relay.formats.writing import steps_of, write_file
 from napari_relay.geometry import Box, Plane
 from napari_relay.sources.pyramid import Progress, pyramid_shapes
 from napari_relay.store import Project, ProjectReader
 from napari_relay.store.backup import sync_folder
 from napari_relay.store.folders import remove_folder
+
+_FACTS = {
+    "id": "numbers", "class_name": "classes", "color": "colours", "state": "states", "score": "scores",
+    "author": "authors and dates", "note": "notes",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class ExportReport:
     """What an export holds.
 
     `hidden` are objects of the region that other objects cover wholly, so that no pixel bears their id; `losses`
-    says in sentences what of the project is not in the file.
+    says in sentences what of the project is not in the file. `shape` and `dtype` are those of label images.
     """
 
     path: Path
@@ -38,6 +42,8 @@ class ExportReport:
     n_objects: int
     hidden: tuple[int, ...]
     losses: tuple[str, ...]
+    n_files: int = 1
+    certificate: Path | None = None
 
 
 def export(
@@ -47,37 +53,45 @@ def export(
     format: str | None = None,
     region: Box | None = None,
     plane: Plane | None = None,
+    tile: int | None = None,
     level_shapes: Sequence[tuple[int, int]] | None = None,
     pixel_size_um: tuple[float, float] | None = None,
+    georeference: Georeference | None = None,
     overwrite: bool = False,
 ) -> Generator[Progress, None, ExportReport]:
     """Write the objects of a project into a file of another format; their ids stay what they are.
 
     Nothing is written before the first value is asked for. The file takes its name only when it is complete and,
-    read back, equal to what was to be written; a generator that is closed early leaves nothing behind.
+    read back, equal to what was to be written; a generator that is closed early leaves nothing behind. The
+    certificate, `<path>.certificate.json`, lies beside it.
 
     Parameters
     ----------
     project : Project
     path : str or Path
-        The file (or OME-Zarr folder) to make.
+        The file (or folder) to make.
     format : str, optional
-        `ome-zarr` or `label-tiff`; told by the path's ending otherwise.
+        A name of `FORMATS`; told by the path's ending otherwise.
     region : Box, optional
         The part of the image, level-0 pixels; the whole image otherwise.
     plane : Plane, optional
         One plane; all planes otherwise.
+    tile : int, optional
+        Cut the region into squares of this side: several pictures in one file where the format has that, else a
+        folder of files whose names tell where they lie.
     level_shapes : sequence of (int, int), optional
         Levels for formats that have them; those of the image where they are known, else halves.
     pixel_size_um : (float, float), optional
         (y, x) size of a level-0 pixel; taken from the project's label pyramid otherwise.
+    georeference : Georeference, optional
+        Where the image lies on the Earth, for formats that say so.
     overwrite : bool
         Replace what lies at `path`.
 
     Yields
     ------
     Progress
-        Tiles done, written and read back counted separately.
+        Written and read back counted separately.
 
     Returns
     -------
@@ -97,65 +111,42 @@ def export(
     _check_path(path, overwrite=overwrite)
 
     def plan(of: ProjectReader) -> ExportJob:
-        return _plan(of, region, plane, level_shapes, pixel_size_um)
+        job = make_job(of, region, plane, tile, level_shapes, pixel_size_um, georeference)
+        check_holds(job, chosen)
+        return job
 
     plan(project)  # a wrong call is told at once
     return _run(project, plan, chosen, path)
 
 
-def _plan(
-    project: ProjectReader,
-    region: Box | None,
-    plane: Plane | None,
-    level_shapes: Sequence[tuple[int, int]] | None,
-    pixel_size_um: tuple[float, float] | None,
-) -> ExportJob:
-    box = _checked_region(project, region)
-    ids = tuple(project.shown_ids(box, plane))
-    return ExportJob(
-        project,
-        box,
-        _planes(project, plane),
-        _shapes(project, box, level_shapes),
-        pixel_size_um or _stored_pixel_size(project),
-        dtype_for(max(ids, default=0)),
-        ids,
-    )
-
-
-def dtype_for(highest_id: int) -> np.dtype[np.unsignedinteger]:
-    """The smallest unsigned dtype that holds every id.
+def known_losses(path: str | Path, format: str | None = None) -> tuple[str, ...]:
+    """What of any project the format cannot hold, in sentences; to be told before the export.
 
     Raises
     ------
-    ExportError
-        Not even 32 bits do.
+    UsageError
+        There is no such format.
     """
-    for dtype in (np.uint8, np.uint16, np.uint32):
-        if highest_id <= np.iinfo(dtype).max:
-            return np.dtype(dtype)
-    raise ExportError(
-        f"Object {highest_id} has an id above {np.iinfo(np.uint32).max}, which no label image holds.",
-        "Import the objects into a new project, which numbers them anew.",
-    )
+    chosen = find_format(format, Path(path))
+    missing = [word for name, word in _FACTS.items() if name not in chosen.kept]
+    named = (f"Not in this format: {', '.join(missing)}.",) if missing else ()
+    return (*chosen.losses, *named)
 
 
 def _run(
-    project: Project, plan: Callable[[ProjectReader], ExportJob], chosen: Format, path: Path
+    project: Project, plan: Callable[[ProjectReader], ExportJob], chosen: LabelFormat | RecordFormat, path: Path
 ) -> Generator[Progress, None, ExportReport]:
     partial = path.with_name(path.name + ".partial")
     try:
         # Of one moment: an object accepted meanwhile is in the next export, not in half of this one.
         with closing(project.snapshot()) as snapshot:
             job = plan(snapshot)
-            witness = Witness(job)
             _remove(partial)
-            for done in chosen.write(job, partial, witness.watch()):
-                yield Progress(done, 2 * job.n_tiles)
-            for done in witness.compare(chosen.read_back(job, partial), str(path)):
-                yield Progress(job.n_tiles + done, 2 * job.n_tiles)
-            report = _report(job, chosen, path, witness.ids())
+            tally = yield from _write(job, chosen, path, partial)
+            report = _report(job, chosen, path, tally)
+            proof = certificate(job, report, tally, chosen.kept, partial)
         _put_in_place(partial, path)
+        _put_certificate(certificate_path(path), proof)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -167,53 +158,71 @@ def _run(
     return report
 
 
-def _report(job: ExportJob, chosen: Format, path: Path, seen: set[int]) -> ExportReport:
-    hidden = tuple(i for i in job.ids if i not in seen and job.project.object(i).mask_in(job.region).any())
-    losses = list(chosen.losses)
+def _write(
+    job: ExportJob, chosen: LabelFormat | RecordFormat, path: Path, partial: Path
+) -> Generator[Progress, None, Tally]:
+    """Write the file, or the folder of files where the export is of several pictures."""
+    if not _is_set(job, chosen):
+        jobs: list[tuple[str, ExportJob]] = [("", job)]
+    else:
+        partial.mkdir()
+        jobs = list(_pieces(job, chosen, path))
+    total = max(1, sum(steps_of(piece, chosen) for _, piece in jobs))
+    before, tally = 0, Tally()
+    for name, piece in jobs:
+        steps = write_file(piece, chosen, partial / name if name else partial, name or str(path))
+        while True:
+            try:
+                done = next(steps)
+            except StopIteration as end:
+                tally.add(end.value)
+                break
+            yield Progress(min(before + done, total), total)
+        before += steps_of(piece, chosen)
+    yield Progress(total, total)
+    return tally
+
+
+def _is_set(job: ExportJob, chosen: Format) -> bool:
+    """Whether the export becomes a folder of files."""
+    too_many_planes = job.sizes != (1, 1) and not chosen.many_planes
+    return too_many_planes or (job.tile is not None and not chosen.many_frames)
+
+
+def _pieces(job: ExportJob, chosen: Format, path: Path) -> Iterator[tuple[str, ExportJob]]:
+    """(file name, job) of each file of a folder."""
+    stem = Path(job.project.image_name).stem or "image"
+    ending = next((end for end in chosen.suffixes if path.name.lower().endswith(end)), chosen.suffixes[0])
+    frames = [Frame(box) for box in boxes_of(job)] if chosen.many_planes else list(frames_of(job))
+    for frame in frames:
+        plane = None if chosen.many_planes else frame.plane
+        yield (
+            frame.name(stem) + ending,
+            replace(
+                job,
+                region=frame.box,
+                planes=job.planes if plane is None else ((plane.t,), (plane.z,)),
+                shapes=tuple(pyramid_shapes(frame.box.shape)),
+                ids=tuple(job.project.shown_ids(frame.box, plane)),
+                tile=None,
+            ),
+        )
+
+
+def _report(job: ExportJob, chosen: Format, path: Path, tally: Tally) -> ExportReport:
+    hidden = tuple(sorted(tally.hidden - tally.ids))
+    losses = list(known_losses(path, chosen.name))
     if hidden:
         losses.append(f"{len(hidden)} objects lie wholly under others and have no pixel: {_some(hidden)}.")
     shape = (*(size for size in job.sizes if size > 1), *job.region.shape)
-    return ExportReport(path, chosen.name, shape, job.dtype.name, len(seen), hidden, tuple(losses))
+    dtype = job.dtype.name if isinstance(chosen, LabelFormat) else ""
+    return ExportReport(
+        path, chosen.name, shape, dtype, len(tally.ids), hidden, tuple(losses), tally.files, certificate_path(path)
+    )
 
 
 def _some(ids: Sequence[int]) -> str:
     return ", ".join(str(i) for i in ids[:10]) + (" .." if len(ids) > 10 else "")
-
-
-def _checked_region(project: ProjectReader, region: Box | None) -> Box:
-    image = Box(0, 0, *project.shape)
-    if region is None:
-        return image
-    if region.empty or not image.covers(region):
-        raise UsageError(f"The region {region} does not lie in the image of {project.shape} pixels.", "Choose another.")
-    return region
-
-
-def _planes(project: ProjectReader, plane: Plane | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if plane is None:
-        return tuple(range(project.sizes[0])), tuple(range(project.sizes[1]))
-    if not (0 <= plane.t < project.sizes[0] and 0 <= plane.z < project.sizes[1]):
-        raise UsageError(f"{plane} is not one of the image's {project.sizes} planes (t, z).", "Choose another.")
-    return (plane.t,), (plane.z,)
-
-
-def _shapes(project: ProjectReader, box: Box, given: Sequence[tuple[int, int]] | None) -> tuple[tuple[int, int], ...]:
-    whole = box == Box(0, 0, *project.shape)
-    shapes = given or (_stored(project, "level_shapes") if whole else None) or pyramid_shapes(box.shape)
-    shapes = tuple((int(height), int(width)) for height, width in shapes)
-    if shapes[0] != box.shape:
-        raise UsageError(f"The first level has {shapes[0]} pixels, the region {box.shape}.", "Pass fitting levels.")
-    return shapes
-
-
-def _stored_pixel_size(project: ProjectReader) -> tuple[float, float] | None:
-    stored = _stored(project, "pixel_size_um")
-    return (float(stored[0]), float(stored[1])) if stored else None
-
-
-def _stored(project: ProjectReader, key: str) -> Any:
-    text = project.value(key)
-    return json.loads(text) if text else None
 
 
 def _check_path(path: Path, *, overwrite: bool) -> None:
@@ -227,10 +236,21 @@ def _put_in_place(partial: Path, path: Path) -> None:
     if partial.is_file():
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
+    # A certificate never stands beside what it does not speak of.
+    certificate_path(path).unlink(missing_ok=True)
     if path.is_dir():
         remove_folder(path)
     partial.replace(path)
     sync_folder(path.parent)
+
+
+def _put_certificate(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        _remove(partial)
 
 
 def _remove(path: Path) -> None:

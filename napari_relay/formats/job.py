@@ -17,6 +17,22 @@ IdTile = npt.NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, slots=True)
+class Georeference:
+    """Where an image lies: its coordinate reference system (EPSG code or WKT) and the affine of its level 0.
+
+    The affine (a, b, c, d, e, f) maps corners of pixels: x = a * column + b * row + c, y = d * column + e * row + f.
+    """
+
+    crs: str
+    affine: tuple[float, float, float, float, float, float]
+
+    def at(self, y0: int, x0: int) -> Georeference:
+        """Of the part of the image whose first pixel is (y0, x0)."""
+        a, b, c, d, e, f = self.affine
+        return Georeference(self.crs, (a, b, c + a * x0 + b * y0, d, e, f + d * x0 + e * y0))
+
+
+@dataclass(frozen=True, slots=True)
 class ExportJob:
     """One export.
 
@@ -34,6 +50,10 @@ class ExportJob:
         The smallest unsigned one that holds every id.
     ids : tuple of int
         Objects of the planes whose box meets the region.
+    tile : int or None
+        Side of the pieces that the region is cut into, for formats that cannot hold all of it in one.
+    georeference : Georeference or None
+        Where the image lies on the Earth.
     """
 
     project: ProjectReader
@@ -43,6 +63,8 @@ class ExportJob:
     pixel_size_um: tuple[float, float] | None
     dtype: np.dtype[np.unsignedinteger]
     ids: tuple[int, ...]
+    tile: int | None = None
+    georeference: Georeference | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:

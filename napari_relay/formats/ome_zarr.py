@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from napari_relay.formats.facts import Facts
 from napari_relay.formats.job import TILE, ExportJob, IdTile
 from napari_relay.formats.witness import Place
 from napari_relay.geometry import Box, Plane
@@ -37,6 +38,17 @@ def read_back(job: ExportJob, path: Path) -> Iterator[tuple[Place, IdTile]]:
     array = zarr.open_group(path, mode="r")["0"]
     for plane, box in job.places():
         yield (plane, box), np.asarray(array[(*plane_index(plane, job.sizes), *box.slices)])
+
+
+def read_facts(path: Path) -> dict[int, Facts]:
+    """Class and colour of each id as they stand in the file."""
+    entry = dict(zarr.open_group(path, mode="r").attrs["ome"])["image-label"]
+    colors = {row["label-value"]: "#" + "".join(f"{part:02x}" for part in row["rgba"][:3])
+              for row in entry.get("colors", ())}  # fmt: skip
+    return {
+        row["label-value"]: Facts(row["label-value"], row["class"], colors.get(row["label-value"]))
+        for row in entry.get("properties", ())
+    }
 
 
 def _write_level(job: ExportJob, arrays: list[zarr.Array], index: int) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The formats there are, by name. A new one is a file of this folder and a line here."""
+"""The formats there are, by name. A new one is a file of this folder and an entry here."""
 
 from __future__ import annotations
 
@@ -7,52 +7,152 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_relay.errors import UsageError
-from napari_relay.formats import label_tiff, ome_zarr
-from napari_relay.formats.job import ExportJob, IdTile
+from napari_relay.formats import coco, geojson, label_png, label_tiff, labelme, ome_zarr, yolo
+from napari_relay.formats.facts import Facts
+from napari_relay.formats.job import ExportJob, Georeference, IdTile
+from napari_relay.formats.records import Found, Watch
+from napari_relay.formats.target import Target
 from napari_relay.formats.witness import Place
 
-Write = Callable[[ExportJob, Path, Iterator[IdTile]], Iterator[int]]
-"""Writes the tiles, which come in the order of `ExportJob.places`, to a path; yields how many steps are done."""
-ReadBack = Callable[[ExportJob, Path], Iterator[tuple[Place, IdTile]]]
+WriteTiles = Callable[[ExportJob, Path, Iterator[IdTile]], Iterator[int]]
+"""Writes the tiles, which come in the order of `ExportJob.places`, to a path; yields how many are done."""
+ReadTiles = Callable[[ExportJob, Path], Iterator[tuple[Place, IdTile]]]
 """Reads every tile of level 0 back out of the file."""
+WriteRecords = Callable[[ExportJob, Path, Watch], Iterator[int]]
+"""Writes the records that it gets for each frame of the job; yields how many are done."""
+ReadRecords = Callable[[Path, Target], Iterator[Found]]
+"""Reads the objects of an image out of a file, in the order in which they stand there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A format: its name, its file endings (the first is the usual one), and how it is written and read back.
+    """A format: its name and file endings (the first is the usual one), and what it can hold.
 
-    `losses` says in words what of a project it cannot hold.
+    Attributes
+    ----------
+    kept : names of the `Facts` of an object that it holds.
+    losses : what else of a project it cannot hold, in sentences.
+    many_frames : whether one file (or folder) describes several pictures; else tiles become files of a folder.
+    many_planes : whether one file holds several t and z planes.
+    max_side, max_pixels : of one picture.
+    check : refuses what it cannot hold.
+    read_georeference : where it says where the image lies on the Earth.
     """
 
     name: str
     title: str
     suffixes: tuple[str, ...]
-    write: Write
-    read_back: ReadBack
+    kept: frozenset[str] = frozenset({"id"})
     losses: tuple[str, ...] = ()
+    many_frames: bool = False
+    many_planes: bool = False
+    max_side: int | None = None
+    max_pixels: int | None = None
+    check: Callable[[ExportJob], None] | None = None
+    read_georeference: Callable[[Path], Georeference] | None = None
 
 
-FORMATS: Mapping[str, Format] = {
-    "ome-zarr": Format(
-        "ome-zarr",
-        "OME-Zarr 0.5 label image with levels and class colours",
-        (".ome.zarr", ".zarr"),
-        ome_zarr.write,
-        ome_zarr.read_back,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelFormat(Format):
+    """A picture of ids. `read_facts` says what the file knows of each id beside its pixels."""
+
+    write: WriteTiles
+    read_back: ReadTiles
+    read_facts: Callable[[Path], Mapping[int, Facts]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFormat(Format):
+    """Objects one by one, each with its whole shape. The reader of imports is also the export's witness."""
+
+    write: WriteRecords
+    read: ReadRecords
+
+
+_UPPER = "Where objects overlap, only the number of the upper one is there."
+
+_ALL: tuple[LabelFormat | RecordFormat, ...] = (
+    LabelFormat(
+        name="ome-zarr",
+        title="OME-Zarr 0.5 label image with levels and class colours",
+        suffixes=(".ome.zarr", ".zarr"),
+        kept=frozenset({"id", "class_name", "color"}),
+        losses=(_UPPER,),
+        many_planes=True,
+        write=ome_zarr.write,
+        read_back=ome_zarr.read_back,
+        read_facts=ome_zarr.read_facts,
     ),
-    "label-tiff": Format(
-        "label-tiff",
-        "tiled BigTIFF of object ids",
-        (".tif", ".tiff"),
-        label_tiff.write,
-        label_tiff.read_back,
-        ("Classes and their colours are not in a label TIFF.",),
+    LabelFormat(
+        name="label-tiff",
+        title="tiled BigTIFF of object ids",
+        suffixes=(".tif", ".tiff"),
+        losses=(_UPPER,),
+        many_planes=True,
+        write=label_tiff.write,
+        read_back=label_tiff.read_back,
     ),
-}
+    LabelFormat(
+        name="label-png",
+        title="PNG of object ids, 8 or 16 bits",
+        suffixes=(".png",),
+        losses=(_UPPER,),
+        max_pixels=label_png.MAX_PIXELS,
+        check=label_png.check,
+        write=label_png.write,
+        read_back=label_png.read_back,
+    ),
+    RecordFormat(
+        name="geojson",
+        title="GeoJSON of QuPath",
+        suffixes=(".geojson",),
+        kept=geojson.KEPT,
+        many_frames=True,
+        many_planes=True,
+        write=geojson.write,
+        read=geojson.read,
+    ),
+    RecordFormat(
+        name="coco",
+        title="COCO instances JSON",
+        suffixes=(".coco.json", ".json"),
+        kept=coco.KEPT,
+        losses=("Objects with holes are run lengths, which programs that know polygons only cannot read.",),
+        many_frames=True,
+        many_planes=True,
+        check=coco.check,
+        write=coco.write,
+        read=coco.read,
+    ),
+    RecordFormat(
+        name="labelme",
+        title="labelme JSON",
+        suffixes=(".labelme.json",),
+        kept=labelme.KEPT,
+        losses=("Objects with holes are mask shapes, which labelme reads since version 5.3.",),
+        max_side=labelme.MAX_SIDE,
+        write=labelme.write,
+        read=labelme.read,
+    ),
+    RecordFormat(
+        name="yolo-seg",
+        title="YOLO segmentation folder",
+        suffixes=(".yolo",),
+        kept=yolo.KEPT,
+        losses=("Holes and separate parts are joined to the outline by lines of no width, which some programs paint.",),
+        many_frames=True,
+        many_planes=True,
+        max_pixels=yolo.MAX_PIXELS,
+        write=yolo.write,
+        read=yolo.read,
+    ),
+)
+
+FORMATS: Mapping[str, LabelFormat | RecordFormat] = {entry.name: entry for entry in _ALL}
 
 
-def find_format(name: str | None, path: Path) -> Format:
-    """The format of that name, or the one that the path's ending tells.
+def find_format(name: str | None, path: Path) -> LabelFormat | RecordFormat:
+    """The format of that name, or the one that the path's ending tells: the longest that fits.
 
     Raises
     ------
@@ -64,7 +164,8 @@ def find_format(name: str | None, path: Path) -> Format:
         if name not in FORMATS:
             raise UsageError(f"There is no export format {name!r}.", f"Choose one of {known}.")
         return FORMATS[name]
-    for entry in FORMATS.values():
-        if path.name.lower().endswith(entry.suffixes):
-            return entry
-    raise UsageError(f"The ending of {path.name} tells no export format.", f"Name one of {known}.")
+    lower = path.name.lower()
+    fitting = [(len(end), entry) for entry in _ALL for end in entry.suffixes if lower.endswith(end)]
+    if not fitting:
+        raise UsageError(f"The ending of {path.name} tells no export format.", f"Name one of {known}.")
+    return max(fitting, key=lambda pair: pair[0])[1]

@@ -90,3 +90,31 @@ def test_missing_project_is_not_made(run: Run, tmp_path: Path) -> None:
 
     assert ran.code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outlines_are_exported_with_a_certificate_and_losses_are_told_before(run: Run, project: Path, tmp_path: Path):
+    ran = run("export", project, "--out", tmp_path / "out.yolo")
+
+    assert ran.code == 0
+    assert "numbers" in ran.err
+    assert "equal to the project" in ran.out
+    assert json.loads((tmp_path / "out.yolo.certificate.json").read_text())["compared"]["objects"] == 2
+
+
+def test_a_region_in_tiles_is_a_folder(run: Run, project: Path, tmp_path: Path):
+    ran = run("export", project, "--out", tmp_path / "out.png", "--region", "0,0,200,100", "--tile", "128")
+
+    assert ran.code == 0
+    assert "2 files" in ran.out
+    assert sorted(file.name for file in (tmp_path / "out.png").iterdir()) == [
+        "a_t0_z0_y0_x0.png",
+        "a_t0_z0_y128_x0.png",
+    ]
+
+
+@pytest.mark.parametrize("words", [("--region", "1,2,3"), ("--region", "a,b,c,d"), ("--plane", "0")])
+def test_wrong_numbers_are_a_wrong_call(run: Run, project: Path, tmp_path: Path, words: tuple[str, str]):
+    ran = run("export", project, "--out", tmp_path / "out.png", *words)
+
+    assert ran.code == 2
+    assert words[1] in ran.err
