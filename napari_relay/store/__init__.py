@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_relay.store.backup import restore_backup
 from napari_relay.store.check import Damage
 from napari_relay.store.dirty import DirtyTile, Journal
+from napari_relay.store.overlap import Settled
 from napari_relay.store.project import Project
 from napari_relay.store.query import ObjectFilter, Order
 from napari_relay.store.reader import ProjectReader
@@ -22,6 +23,7 @@ from napari_relay.store.values import (
     Imported,
     NewObject,
     ObjectState,
+    Overlap,
     StoredObject,
 )
 
@@ -51,9 +53,11 @@ __all__ = [
     "ObjectFilter",
     "ObjectState",
     "Order",
+    "Overlap",
     "Project",
     "ProjectReader",
     "PyramidWriter",
+    "Settled",
     "StoredObject",
     "open_pyramid",
     "restore_backup",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from napari_relay import __version__
@@ -40,8 +40,8 @@ _COLUMNS = {
     "class": {"live", "name", "color", "key", "parent_id", "position"},
 }  # fmt: skip
 _TABLE = {"object": "objects", "class": "classes"}
-_VISIBLE = {"live", "action_id", "area"}
-"""Columns of an object whose change alters the label pyramid; the state does where it hides or shows the object."""
+_VISIBLE = {"live", "action_id"}
+"""Columns whose change alters all of an object in the label pyramid; the state does where it hides or shows it."""
 _HIDDEN = ("proposed", "rejected")
 
 
@@ -84,11 +84,26 @@ def record_change(
     )
 
 
+def add_change(
+    db: sqlite3.Connection, action: int, object_id: int, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """Record and write at once that the action gives an object other values, perhaps on top of an earlier change by
+    the same action. No value may be None."""
+    db.execute(
+        """INSERT INTO changes (action_id, entity, entity_id, "before", "after") VALUES (?, 'object', ?, ?, ?)
+        ON CONFLICT DO UPDATE SET "before" = json_patch(excluded."before", "before"),
+            "after" = json_patch("after", excluded."after")""",
+        (action, object_id, json.dumps(before, sort_keys=True), json.dumps(after, sort_keys=True)),
+    )
+    columns = ", ".join(f'"{name}" = :{name}' for name in after)
+    db.execute(f"UPDATE objects SET {columns} WHERE id = :_id", {**after, "_id": object_id})
+
+
 def apply(db: sqlite3.Connection, action: int, side: str, stamp: int) -> None:
     """Write the `before` or `after` values of an action's changes, and note the tiles that look different then."""
     assert side in ("before", "after")
-    visible = _visible_ids(db, action)
-    mark_dirty(db, visible, stamp)
+    mark_dirty(db, _visible_ids(db, action), stamp)
+    _mark_replaced(db, action, stamp)
     patches: dict[tuple[str, str], list[int]] = {}
     for entity, text, entity_id in db.execute(
         f'SELECT entity, "{side}", entity_id FROM changes WHERE action_id = ?', (action,)
@@ -107,17 +122,28 @@ def apply(db: sqlite3.Connection, action: int, side: str, stamp: int) -> None:
 
 def replace_tiles(db: sqlite3.Connection, action: int, object_id: int, new: Iterable[MaskTile]) -> None:
     """Give an object other mask tiles; the action keeps those that differ."""
-    old = {(t.row, t.column): t.bits for t in get_all_tiles(db, object_id)}
-    fresh = {(t.row, t.column): t.bits for t in new}
-    absent = object()
-    for place in old.keys() | fresh.keys():
-        if old.get(place, absent) == fresh.get(place, absent):
+    old = {(t.row, t.column) for t in get_all_tiles(db, object_id)}
+    fresh: dict[tuple[int, int], MaskTile | None] = {(t.row, t.column): t for t in new}
+    put_tiles(db, action, object_id, dict.fromkeys(old) | fresh)
+
+
+def put_tiles(
+    db: sqlite3.Connection, action: int, object_id: int, new: Mapping[tuple[int, int], MaskTile | None]
+) -> None:
+    """Put other mask tiles into some places (row, column) of an object, or none; the action keeps what differs."""
+    here = 'object_id = ? AND "row" = ? AND "column" = ?'
+    for place, tile in new.items():
+        old = db.execute(f'SELECT "full", bits FROM tiles WHERE {here}', (object_id, *place)).fetchone()
+        if (old is None) == (tile is None) and (old is None or tile is None or old[1] == tile.bits):
             continue
-        full, bits = (int(old[place] is None), old[place]) if place in old else (None, None)
-        db.execute("INSERT INTO replaced_tiles VALUES (?, ?, ?, ?, ?, ?)", (action, object_id, *place, full, bits))
-        db.execute('DELETE FROM tiles WHERE object_id = ? AND "row" = ? AND "column" = ?', (object_id, *place))
-        if place in fresh:
-            insert_tiles(db, object_id, [MaskTile(*place, fresh[place])])
+        db.execute(
+            # Ignored where the same action has replaced it before: what was there first counts.
+            "INSERT OR IGNORE INTO replaced_tiles VALUES (?, ?, ?, ?, ?, ?)",
+            (action, object_id, *place, *(old or (None, None))),
+        )
+        db.execute(f"DELETE FROM tiles WHERE {here}", (object_id, *place))
+        if tile is not None:
+            insert_tiles(db, object_id, [tile])
 
 
 def swap_tiles(db: sqlite3.Connection, action: int) -> None:
@@ -210,10 +236,8 @@ def _step(db: sqlite3.Connection, old: str, new: str, side: str, kind: str, quer
     summary = db.execute("SELECT summary FROM actions WHERE id = ?", (target,)).fetchone()[0]
     stamp = _insert(db, kind, "log", f"{kind}: {summary}", target=target)
     db.execute("UPDATE actions SET state = ? WHERE id = ? AND state = ?", (new, target, old))
-    if db.execute("SELECT EXISTS (SELECT 1 FROM replaced_tiles WHERE action_id = ?)", (target,)).fetchone()[0]:
-        mark_dirty(db, _visible_ids(db, target), stamp)  # the tiles that go
-        swap_tiles(db, target)
-    apply(db, target, side, stamp)  # marks the tiles that come
+    swap_tiles(db, target)
+    apply(db, target, side, stamp)
     return get_action(db, target)
 
 
@@ -223,6 +247,18 @@ def _visible_ids(db: sqlite3.Connection, action: int) -> list[int]:
     ).fetchall()
     different = {texts: _looks_different(*map(json.loads, texts)) for texts in {row[1:] for row in rows}}
     return [row[0] for row in rows if different[row[1:]]]
+
+
+def _mark_replaced(db: sqlite3.Connection, action: int, stamp: int) -> None:
+    """Remember the tiles that an action replaced, gone ones too, for the label pyramid."""
+    db.execute(
+        """INSERT INTO dirty_tiles (t, z, "row", "column", stamp)
+        SELECT DISTINCT o.t, o.z, k."row", k."column", ?
+        FROM replaced_tiles AS k JOIN objects AS o ON o.id = k.object_id
+        WHERE k.action_id = ?
+        ON CONFLICT DO UPDATE SET stamp = excluded.stamp""",
+        (stamp, action),
+    )
 
 
 def _looks_different(before: dict[str, Any], after: dict[str, Any]) -> bool:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_relay.errors import EmptyProposalError, UsageError
-from napari_relay.geometry import Plane
-from napari_relay.store import actions, classes, objects, tiles
+from napari_relay.geometry import Box, Plane
+from napari_relay.store import actions, classes, objects, overlap, tiles
 from napari_relay.store.provenance import now, user_name
-from napari_relay.store.values import NewObject, ObjectState
+from napari_relay.store.values import Actor, Mask, NewObject, ObjectState, Overlap
+
+HIDDEN = (ObjectState.PROPOSED, ObjectState.REJECTED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutObject:
-    """A new object ready to be written: its columns but for class and action, and its tiles."""
+    """A new object ready to be written: its mask (bool [y, x] over its smallest box) and plane, its columns but for
+    class and action, and its tiles."""
 
+    box: Box
+    mask: Mask
+    plane: Plane
     columns: dict[str, Any]
     tiles: list[tiles.MaskTile]
+
+    def reduced(self, box: Box, mask: Mask) -> CutObject:
+        """The same with less mask."""
+        columns = self.columns | objects.mask_columns(box, mask)
+        return replace(self, box=box, mask=mask, columns=columns, tiles=list(tiles.split(box, mask)))
 
 
 def cut(new: NewObject, shape: tuple[int, int], sizes: tuple[int, int]) -> CutObject:
@@ -37,12 +49,7 @@ def cut(new: NewObject, shape: tuple[int, int], sizes: tuple[int, int]) -> CutOb
         "checkpoint": new.checkpoint, "author": user_name() if new.author is None else new.author,
         "created": new.created or now(), "note": new.note, "n_clicks": new.n_clicks,
     }  # fmt: skip
-    return CutObject(columns, list(tiles.split(box, mask)))
-
-
-def insert(db: sqlite3.Connection, action: int, new: CutObject, class_id: int) -> int:
-    """Write one object, which the action makes; returns its id. The change itself is for the caller to record."""
-    return objects.insert_object(db, {**new.columns, "class_id": class_id, "action_id": action}, new.tiles)
+    return CutObject(box, mask, new.plane, columns, list(tiles.split(box, mask)))
 
 
 def insert_all(
@@ -52,8 +59,16 @@ def insert_all(
     shape: tuple[int, int],
     sizes: tuple[int, int],
     colors: Mapping[str, str],
-) -> list[int]:
-    """Write many objects as parts of one action, making the classes that they name; returns their ids.
+    rule: Overlap,
+    actor: Actor,
+) -> tuple[list[int], list[int], set[int]]:
+    """Write many objects as parts of one action, making the classes that they name.
+
+    Returns
+    -------
+    ids, left_out, cut
+        Ids of the new objects, places in the input of those of which the rule left nothing, and ids of the objects
+        that lost pixels to them.
 
     Raises
     ------
@@ -61,20 +76,56 @@ def insert_all(
         One of them cannot be taken (its place in the input is named), or there is none.
     """
     known: dict[str | None, int] = {}
-    ids: list[int] = []
-    for item in new:
+    places: dict[int, int] = {}
+    left_out: list[int] = []
+    losers: set[int] = set()
+    for place, item in enumerate(new):
         try:
             ready = cut(item, shape, sizes)
             if item.class_name not in known:
                 known[item.class_name] = _class_id(db, action, item.class_name, colors)
         except (EmptyProposalError, UsageError) as error:
-            raise type(error)(f"Object {len(ids) + 1} of the import: {error.what}", error.fix) from error
-        ids.append(insert(db, action, ready, known[item.class_name]))
-    if not ids:
-        raise UsageError("There is no object to import.", "Check that the file has any.")
-    actions.record_change(db, action, "object", ids, {"live": 0}, {"live": 1})
-    objects.mark_dirty(db, ids, action)
-    return ids
+            raise type(error)(f"Object {place + 1} of the import: {error.what}", error.fix) from error
+        settled = settle(db, ready, rule, actor)
+        if settled.box.empty:
+            left_out.append(place)
+            continue
+        places[add(db, action, ready, settled, known[item.class_name])] = place
+        losers.update(settled.taken)
+    gone = _swallowed(db, losers & places.keys())
+    left_out += [places.pop(object_id) for object_id in gone]
+    if not places:
+        raise UsageError("There is no object to import.", "Check that the file has any outside those that are here.")
+    actions.apply(db, action, "after", action)
+    return list(places), sorted(left_out), losers - places.keys() - gone
+
+
+def settle(db: sqlite3.Connection, new: CutObject, rule: Overlap, actor: Actor) -> overlap.Settled:
+    """Apply an overlap rule to a new object; proposed and rejected ones are left as they are."""
+    if new.columns["state"] in HIDDEN:
+        rule = Overlap.ALLOW
+    return overlap.settle(db, new.box, new.mask, new.plane, rule, actor=actor)
+
+
+def add(db: sqlite3.Connection, action: int, new: CutObject, settled: overlap.Settled, class_id: int) -> int:
+    """Write a new object as the rule left it, take from others what it takes, and record all that; returns its id.
+    `actions.apply` puts it on the journal."""
+    if settled.lost:
+        new = new.reduced(settled.box, settled.mask)
+    for loser in settled.taken:
+        overlap.cut_away(db, action, loser, new.box, new.mask)
+    columns = {**new.columns, "class_id": class_id, "action_id": action}
+    object_id = objects.insert_object(db, columns, new.tiles)
+    actions.record_change(db, action, "object", [object_id], {"live": 0}, {"live": 1})
+    return object_id
+
+
+def _swallowed(db: sqlite3.Connection, ids: Iterable[int]) -> set[int]:
+    """Those of the objects that a later one of the same import has taken every pixel from."""
+    rows = db.execute(
+        "SELECT id FROM objects WHERE live = 0 AND id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),)
+    )
+    return {row[0] for row in rows}
 
 
 def check_plane(plane: Plane, sizes: tuple[int, int]) -> None:

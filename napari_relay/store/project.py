@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from napari_relay.geometry import Box, Click, Plane
 from napari_relay.store import actions, classes, importing, objects, opening, tiles
+from napari_relay.store import overlap as rules
 from napari_relay.store.bulk import BulkChanges, check_unprotected, checked_state
-from napari_relay.store.values import Actor, Change, ClassInfo, Imported, Mask, NewObject, ObjectState, StoredObject
+from napari_relay.store.changing import count_words
+from napari_relay.store.overlap import Settled
+from napari_relay.store.values import (
+    Actor,
+    Change,
+    ClassInfo,
+    Imported,
+    Mask,
+    NewObject,
+    ObjectState,
+    Overlap,
+    StoredObject,
+)
 from napari_relay.views.values import ViewPair
 
 
@@ -103,6 +117,7 @@ class Project(BulkChanges):
         seconds: float | None = None,
         checkpoint: str | None = None,
         state: ObjectState | str = ObjectState.ACCEPTED,
+        overlap: Overlap | str | None = None,
         actor: Actor = Actor.USER,
     ) -> StoredObject:
         """Keep a mask as a new object.
@@ -121,13 +136,15 @@ class Project(BulkChanges):
             How it came about: kept with the object and in the history.
         state : ObjectState
             Proposed ones wait for somebody to accept them, and are in no label image.
+        overlap : Overlap, optional
+            What becomes of pixels that belong to other objects; None takes the project's rule (`overlap`).
         actor : Actor
             Whether a person does it, or a model on its own.
 
         Raises
         ------
         EmptyProposalError
-            No pixel of the mask is set.
+            No pixel of the mask is set, or all belong to others.
         UsageError
             Box, mask and image do not fit together.
         StorageError
@@ -140,16 +157,18 @@ class Project(BulkChanges):
         # Cut and compressed before the transaction, so that it is short.
         cut = importing.cut(new, self.shape, self.sizes)
         with self._database.write() as db:
+            settled = rules.require_left(importing.settle(db, cut, self._rule(db, overlap), actor))
             name = classes.checked_name(class_name) if class_name else classes.current_class(db)
             action = actions.begin_action(
-                db, "accept", f"accept {name}", checkpoint=checkpoint, clicks=clicks, views=views, actor=actor
-            )
+                db, "accept", f"accept {name}{_cutting(settled)}", checkpoint=checkpoint, clicks=clicks, views=views,
+                actor=actor,
+            )  # fmt: skip
             class_info = classes.find_class(db, name) or classes.add_class(db, action, name)
-            object_id = importing.insert(db, action, cut, class_info.id)
-            actions.record_change(db, action, "object", [object_id], {"live": 0}, {"live": 1})
-            objects.mark_dirty(db, [object_id], action)
+            object_id = importing.add(db, action, cut, settled, class_info.id)
+            actions.apply(db, action, "after", action)
             accepted = objects.get_objects(db, [object_id], self._read_mask)[0]
-        self._tell([Change((accepted.box,), accepted.plane, (object_id,), "accept")])
+            others = self._changes_of_others(db, settled.taken)
+        self._tell([Change((accepted.box,), accepted.plane, (object_id,), "accept"), *others])
         return accepted
 
     def import_objects(
@@ -158,6 +177,7 @@ class Project(BulkChanges):
         *,
         summary: str = "",
         colors: Mapping[str, str] | None = None,
+        overlap: Overlap | str | None = Overlap.ALLOW,
         actor: Actor = Actor.USER,
     ) -> Imported:
         """Take in many objects as one action, which one `undo` takes back.
@@ -173,6 +193,9 @@ class Project(BulkChanges):
             What the history says, for example "labels.tif".
         colors : mapping of class name to #rrggbb, optional
             Colours of classes that are made.
+        overlap : Overlap, optional
+            What becomes of pixels that belong to other objects, earlier ones of the import too; None takes the
+            project's rule. By default every mask comes in as it is.
         actor : Actor
             Whether a person does it, or a model on its own.
 
@@ -183,11 +206,14 @@ class Project(BulkChanges):
         """
         with self._database.write() as db:
             action = actions.begin_action(db, "import", "import", actor=actor)
-            ids = importing.insert_all(db, action, new, self.shape, self.sizes, colors or {})
+            ids, left_out, losers = importing.insert_all(
+                db, action, new, self.shape, self.sizes, colors or {}, self._rule(db, overlap), actor
+            )
             actions.set_summary(db, action, f"import {len(ids)} objects{f' from {summary}' if summary else ''}")
             done, changes = actions.get_action(db, action), objects.changes_of(db, ids, "import")
+            changes += self._changes_of_others(db, losers)
         self._tell(changes)
-        return Imported(done, tuple(ids))
+        return Imported(done, tuple(ids), tuple(left_out))
 
     def revise(
         self,
@@ -201,6 +227,7 @@ class Project(BulkChanges):
         seconds: float | None = None,
         checkpoint: str | None = None,
         kind: str = "correct",
+        overlap: Overlap | str | None = None,
         actor: Actor = Actor.USER,
     ) -> StoredObject:
         """Give an object another mask; its id, class and history stay, and it comes to lie on top.
@@ -213,21 +240,66 @@ class Project(BulkChanges):
             As `accept`; or there is no such object, or it is locked (to a model: or reviewed).
         """
         box, mask = tiles.checked_mask(box, mask, self.shape)
-        cut = list(tiles.split(box, mask))
-        new = {**objects.mask_columns(box, mask), "n_clicks": len(clicks), "score": score, "seconds": seconds}
+        new: dict[str, Any] = {"n_clicks": len(clicks), "score": score, "seconds": seconds, "checkpoint": checkpoint}
         with self._database.write() as db:
             objects.require_live(db, [object_id])
             check_unprotected(db, [object_id], actor)
-            action = actions.begin_action(
-                db, kind, f"{kind} object {object_id}", checkpoint=checkpoint, clicks=clicks, views=views, actor=actor
-            )
-            new |= {"action_id": action, "checkpoint": checkpoint}
             (before,) = objects.changes_of(db, [object_id], kind)
+            settled = rules.require_left(
+                rules.settle(db, box, mask, before.plane, self._rule(db, overlap), actor=actor, own_id=object_id)
+            )
+            summary = f"{kind} object {object_id}{_cutting(settled)}"
+            action = actions.begin_action(
+                db, kind, summary, checkpoint=checkpoint, clicks=clicks, views=views, actor=actor
+            )
+            new |= {**objects.mask_columns(settled.box, settled.mask), "action_id": action}
+            for loser in settled.taken:
+                rules.cut_away(db, action, loser, settled.box, settled.mask)
             old = objects.get_columns(db, object_id, list(new))
-            objects.mark_dirty(db, [object_id], action)  # the tiles that go
-            actions.replace_tiles(db, action, object_id, cut)
+            actions.replace_tiles(db, action, object_id, tiles.split(settled.box, settled.mask))
             actions.record_change(db, action, "object", [object_id], old, new)
-            actions.apply(db, action, "after", action)  # marks the tiles that come
+            actions.apply(db, action, "after", action)
             revised = objects.get_objects(db, [object_id], self._read_mask)[0]
-        self._tell([replace(before, boxes=(before.boxes[0].hull(box),))])
+            others = self._changes_of_others(db, settled.taken)
+        self._tell([replace(before, boxes=(before.boxes[0].hull(revised.box),)), *others])
         return revised
+
+    # -- overlap -----------------------------------------------------------------------------------------------
+
+    @property
+    def overlap(self) -> Overlap:
+        """What becomes of pixels of a new mask that belong to other objects; `Overlap.KEEP` in a new project."""
+        with self._database.read() as db:
+            return rules.get_rule(db)
+
+    @overlap.setter
+    def overlap(self, rule: Overlap | str) -> None:
+        self.set_value(rules.KEY, rules.checked_rule(rule).value)
+
+    def settle(
+        self,
+        box: Box,
+        mask: Mask,
+        *,
+        plane: Plane | None = None,
+        overlap: Overlap | str | None = None,
+        own_id: int = 0,
+    ) -> Settled:
+        """What `accept` (or, with `own_id`, `revise`) would make of a mask and of the objects under it; to be shown
+        before it is done. Parameters are theirs."""
+        with self._database.read() as db:
+            return rules.settle(db, box, mask, plane or Plane(), self._rule(db, overlap), own_id=own_id)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _rule(self, db: sqlite3.Connection, rule: Overlap | str | None) -> Overlap:
+        return rules.get_rule(db) if rule is None else rules.checked_rule(rule)
+
+    def _changes_of_others(self, db: sqlite3.Connection, ids: Iterable[int]) -> list[Change]:
+        """What to tell of objects that lost pixels; nothing where there is none."""
+        losers = list(ids)
+        return objects.changes_of(db, losers, "overlap") if losers else []
+
+
+def _cutting(settled: Settled) -> str:
+    return f", cutting {count_words(list(settled.taken))}" if settled.taken else ""

@@ -33,6 +33,15 @@ class Actor(StrEnum):
     MODEL = "model"
 
 
+class Overlap(StrEnum):
+    """What becomes of pixels of a new mask that belong to other objects: those keep them, the mask replaces them
+    there, or both have them (the one accepted later lies on top)."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
+    ALLOW = "allow"
+
+
 @dataclass(frozen=True, slots=True)
 class ClassInfo:
     """A class of objects: its name, its colour (`#rrggbb`) and the key that chooses it ("" for none)."""
@@ -124,10 +133,12 @@ class NewObject:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What `Project.import_objects` did: its action, and the ids of the new objects in the order of the input."""
+    """What `Project.import_objects` did: its action, the ids of the new objects in the order of the input, and the
+    places in the input (from 0) of those of which the overlap rule left no pixel: they got no id."""
 
     action: Action
     ids: tuple[int, ...]
+    left_out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,17 @@ SHAPE = (1300, 1500)
 
 @pytest.fixture
 def open_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
-    """Opens the same project file again and again; closes what a test leaves open."""
+    """Opens the same project file again and again; closes what a test leaves open. A new one lets objects overlap
+    (or does what `overlap` says), so that tests may accept anything anywhere."""
     opened: list[Project] = []
 
-    def make(name: str = "image.tif.relay", **settings: object) -> Project:
+    def make(name: str = "image.tif.relay", overlap: str = "allow", **settings: object) -> Project:
         settings = {"fingerprint": "abc", "shape": SHAPE, "image_name": "image.tif", **settings}
+        new = not (tmp_path / name).exists()
         project = Project.open(tmp_path / name, **settings)
         opened.append(project)
+        if new:
+            project.overlap = overlap
         return project
 
     yield make

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from napari_relay.geometry import Box
-from napari_relay.store import Project
+from napari_relay.store import NewObject, Project, PyramidWriter, Settled, open_pyramid
+from napari_relay.store.tiles import tight_box
 
 SHAPE = (1100, 1300)
 LEVELS = [SHAPE, (550, 650), (137, 163)]
+STATES = ["proposed", "accepted", "reviewed", "locked", "rejected"]
 
 
 def say(**fact: object) -> None:
@@ -27,48 +29,111 @@ def main(folder: Path, seed: int, *, pyramid: bool) -> None:
     rng = np.random.default_rng(seed)
     project = Project.open(folder / "a.relay", fingerprint="a", shape=SHAPE)
     if pyramid:
-        from napari_relay.store import PyramidWriter, open_pyramid
-
         writer = PyramidWriter(project, open_pyramid(folder / "a.labels.ome.zarr", project, LEVELS))
         project.changed.connect(writer.schedule)
-    live = [stored.id for stored in project.objects()]
-    say(start=sorted(live))
+    say(start=ids(project))
     while True:
-        kind = rng.choice(["accept", "accept", "delete", "class", "undo", "redo", "revise"])
-        if kind in ("accept", "revise") or not live:
-            side = int(rng.integers(1, 600))
-            box = Box(0, 0, side, side).shift(
-                int(rng.integers(0, SHAPE[0] - side)), int(rng.integers(0, SHAPE[1] - side))
-            )
-            mask = rng.random(box.shape) < 0.5
-            mask[0, 0] = mask[-1, -1] = True
-            place = {"box": [box.y0, box.x0, box.y1, box.x1], "area": int(mask.sum())}
-            if kind == "revise" and live:
-                object_id = int(rng.choice(live))
-                say(trying="revise", id=object_id, **place)
-                project.revise(object_id, box, mask)
-                say(did="revise", id=object_id, **place)
-            else:
-                name = str(rng.choice(["a", "b"]))
-                say(trying="accept", name=name, **place)
-                object_id = project.accept(box, mask, class_name=name).id
-                say(did="accept", id=object_id, name=name, **place)
-        elif kind == "delete":
-            ids = [int(i) for i in rng.choice(live, min(2, len(live)), replace=False)]
-            say(trying="delete", ids=ids)
-            project.delete(ids)
-            say(did="delete", ids=ids)
-        elif kind == "class":
-            object_id, name = int(rng.choice(live)), str(rng.choice(["a", "b", "c"]))
-            say(trying="class", id=object_id, name=name)
-            project.set_class(object_id, name)
-            say(did="class", id=object_id, name=name)
+        act(project, rng)
+
+
+def ids(project: Project) -> list[int]:
+    return [stored.id for stored in project.objects()]
+
+
+def act(project: Project, rng: np.random.Generator) -> None:
+    """One random action: what will be said before it, and what it promised after it."""
+    live = [stored.id for stored in project.objects() if stored.state != "locked"]
+    kinds = ["accept", "accept", "import", "undo", "redo", "jump"]
+    kinds += ["delete", "class", "state", "note", "revise", "replace"] if live else []
+    kind = str(rng.choice(kinds))
+    some = sorted({int(i) for i in rng.choice(live, min(3, len(live)), replace=False)}) if live else []
+    if kind in ("undo", "redo"):
+        say(trying=kind)
+        done = project.undo() if kind == "undo" else project.redo()
+        say(did=kind, any=done is not None)
+    elif kind == "jump":
+        history = project.history(None)
+        target = int(rng.choice([0, *(action.id for action in history)])) if rng.random() < 0.3 else 0
+        at = sum(action.id <= target for action in history)
+        if target == 0 and rng.random() < 0.8:  # not always back to the beginning
+            return
+        say(trying=kind, at=at)
+        project.jump(target)
+        say(did=kind, at=at)
+    elif kind in ("accept", "import"):
+        name, count = str(rng.choice(["a", "b"])), 1 if kind == "accept" else int(rng.integers(1, 6))
+        masks = [random_mask(rng) for _ in range(count)]
+        say(trying=kind, name=name, objects=[place(box, mask) for box, mask in masks])
+        if kind == "accept":
+            made = [project.accept(*masks[0], class_name=name, overlap="allow").id]
         else:
-            say(trying=kind)
-            action = project.undo() if kind == "undo" else project.redo()
-            say(did=kind, any=action is not None)
-        live = [stored.id for stored in project.objects()]
+            made = list(project.import_objects(NewObject(*one, class_name=name) for one in masks).ids)
+        say(did=kind, name=name, objects=[place(box, mask) for box, mask in masks], ids=made)
+    elif kind in ("revise", "replace"):
+        revise(project, rng, kind, some[0])
+    else:
+        word = str(rng.choice({"class": ["a", "b", "c"], "state": STATES, "note": ["", "x"]}.get(kind, [""])))
+        say(trying=kind, ids=some, word=word)
+        if kind == "delete":
+            project.delete(some)
+        elif kind == "class":
+            project.set_class(some, word)
+        elif kind == "state":
+            project.set_state(some, word)
+        else:
+            project.set_note(some, word)
+        say(did=kind, ids=some, word=word)
+
+
+def revise(project: Project, rng: np.random.Generator, kind: str, object_id: int) -> None:
+    """Another mask for an object; `replace` takes pixels from those that are not locked."""
+    box, mask = random_mask(rng)
+    rule = "allow" if kind == "revise" else "replace"
+    settled = project.settle(box, mask, overlap=rule, own_id=object_id)
+    if settled.box.empty:
+        return
+    losers = {str(loser): what_is_left(project, loser, settled) for loser in settled.taken}
+    fact = {"id": object_id, "object": place(settled.box, settled.mask), "losers": losers}
+    say(trying=kind, **fact)
+    project.revise(object_id, box, mask, overlap=rule)
+    say(did=kind, **fact)
+
+
+def what_is_left(project: Project, object_id: int, settled: Settled) -> list | None:
+    stored = project.object(object_id)
+    mask = stored.mask
+    common = stored.box.intersect(settled.box)
+    mask[common.relative_to(stored.box).slices] &= ~settled.mask[common.relative_to(settled.box).slices]
+    tight = tight_box(stored.box, mask)
+    return None if tight.empty else place(tight, mask)
+
+
+def random_mask(rng: np.random.Generator) -> tuple[Box, np.ndarray]:
+    side = int(rng.integers(1, 600))
+    box = Box(0, 0, side, side).shift(int(rng.integers(0, SHAPE[0] - side)), int(rng.integers(0, SHAPE[1] - side)))
+    mask = rng.random(box.shape) < 0.5
+    mask[0, 0] = mask[-1, -1] = True
+    return box, mask
+
+
+def place(box: Box, mask: np.ndarray) -> list:
+    return [[box.y0, box.x0, box.y1, box.x1], int(mask.sum())]
+
+
+def serve() -> None:
+    """For each line `folder seed pyramid|alone` on stdin, fork a process that does `main`; say when it has ended.
+
+    The imports are done once, so a run takes as long as its work.
+    """
+    for line in sys.stdin:
+        folder, seed, pyramid = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            main(Path(folder), seed, pyramid=pyramid)
+        say(forked=pid)
+        _, status = os.waitpid(pid, 0)
+        say(ended=os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), pyramid=sys.argv[3] == "pyramid")
+    serve()

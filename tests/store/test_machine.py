@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,18 +21,49 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from napari_relay.errors import EmptyProposalError, UsageError
 from napari_relay.geometry import Box, Click, Plane
-from napari_relay.store import Project
+from napari_relay.store import Actor, NewObject, ObjectState, Overlap, Project
 
 SHAPE = (600, 1100)
 NAMES = st.sampled_from(["object", "cell", "dust"])
+SEEDS = st.integers(0, 2**32 - 1)
+RULES = st.sampled_from(list(Overlap))
+ACTORS = st.sampled_from(list(Actor))
+STATES = st.sampled_from(list(ObjectState))
+HIDDEN = ("proposed", "rejected")
+
+
+class Held(NamedTuple):
+    """An object as the truth has it; of two overlapping ones that of the higher `order` lies on top."""
+
+    name: str
+    box: Box
+    mask: np.ndarray
+    plane: Plane
+    order: int
+    state: str = "accepted"
+    note: str = ""
+
+    def pixels(self) -> np.ndarray:
+        full = np.zeros(SHAPE, bool)
+        full[self.box.slices] = self.mask
+        return full
+
+    def cut_to(self, full: np.ndarray) -> Held | None:
+        """The same with other pixels; None where there is none."""
+        if not full.any():
+            return None
+        rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
+        box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        return self._replace(box=box, mask=full[box.slices])
 
 
 class Truth:
     """What the project should hold; every state it went through is kept for undo."""
 
     def __init__(self) -> None:
-        self.objects: dict[int, tuple[str, Box, np.ndarray, Plane, int]] = {}  # the last is the order of lying
+        self.objects: dict[int, Held] = {}
         self.classes = ["object"]
         self.done: list[tuple] = []
         self.undone: list[tuple] = []
@@ -49,11 +82,36 @@ class Truth:
         if name not in self.classes:
             self.classes = [*self.classes, name]
 
+    def settle(self, new: Held, rule: Overlap, actor: Actor, own_id: int = 0) -> tuple[Held | None, dict]:
+        """The new object as the rule leaves it, and the others that it changes (None: swallowed)."""
+        if rule is Overlap.ALLOW or new.state in HIDDEN:
+            return new, {}
+        pixels, losers = new.pixels(), {}
+        protected = ("locked",) if actor is Actor.USER else ("locked", "reviewed")
+        shown = {
+            i: o for i, o in self.objects.items() if i != own_id and o.plane == new.plane and o.state not in HIDDEN
+        }
+        for other in shown.values():
+            if rule is Overlap.KEEP or other.state in protected:
+                pixels &= ~other.pixels()
+        for object_id, other in shown.items():
+            if (other.pixels() & pixels).any():
+                losers[object_id] = other.cut_to(other.pixels() & ~pixels)
+        return new.cut_to(pixels), losers
+
+    def put(self, object_id: int, new: Held, losers: dict) -> None:
+        self.objects[object_id] = new
+        for loser, left in losers.items():
+            if left is None:
+                del self.objects[loser]
+            else:
+                self.objects[loser] = left
+
     def labels(self, plane: Plane) -> np.ndarray:
         labels = np.zeros(SHAPE, np.uint32)
-        for object_id, (_, box, mask, where, _order) in sorted(self.objects.items(), key=lambda i: (i[1][4], i[0])):
-            if where == plane:
-                labels[box.slices][mask] = object_id
+        for object_id, held in sorted(self.objects.items(), key=lambda i: (i[1].order, i[0])):
+            if held.plane == plane and held.state not in HIDDEN:
+                labels[held.box.slices][held.mask] = object_id
         return labels
 
 
@@ -68,42 +126,123 @@ class ProjectMachine(RuleBasedStateMachine):
         path = Path(self.folder.name) / "a.relay"
         self.project = Project.open(path, fingerprint="a", shape=SHAPE, sizes=(1, 2))
 
-    @rule(seed=st.integers(0, 2**32 - 1), name=NAMES, z=st.integers(0, 1))
-    def accept(self, seed: int, name: str, z: int) -> None:
+    def some_ids(self, data: st.DataObject) -> set[int]:
+        return data.draw(st.sets(st.sampled_from(sorted(self.truth.objects)), min_size=1))
+
+    def refused(self, ids: set[int], actor: Actor) -> bool:
+        states = {self.truth.objects[i].state for i in ids}
+        return bool(states & ({"locked"} if actor is Actor.USER else {"locked", "reviewed"}))
+
+    @rule(seed=SEEDS, name=NAMES, z=st.integers(0, 1), overlap=RULES, actor=ACTORS, state=STATES)
+    def accept(self, seed: int, name: str, z: int, overlap: Overlap, actor: Actor, state: ObjectState) -> None:
         box, mask = random_mask(seed)
+        new, losers = self.truth.settle(Held(name, box, mask, Plane(0, z), 0, state.value), overlap, actor)
+        settings = {"class_name": name, "plane": Plane(0, z), "clicks": [Click(1, 2)], "overlap": overlap}
+        if new is None:
+            with pytest.raises(EmptyProposalError):
+                self.project.accept(box, mask, state=state, actor=actor, **settings)
+            return
         self.truth.act()
         self.truth.use_class(name)
-        stored = self.project.accept(box, mask, class_name=name, plane=Plane(0, z), clicks=[Click(1, 2)])
-        self.truth.objects[stored.id] = (name, box, mask, Plane(0, z), self.truth.order)
+        stored = self.project.accept(box, mask, state=state, actor=actor, **settings)
+        self.truth.put(stored.id, new._replace(order=self.truth.order), losers)
+
+    @rule(seeds=st.lists(SEEDS, min_size=1, max_size=4), name=NAMES, overlap=RULES)
+    def import_objects(self, seeds: list[int], name: str, overlap: Overlap) -> None:
+        before, classes = copy.copy(self.truth.objects), list(self.truth.classes)
+        masks = [random_mask(seed) for seed in seeds]
+        self.truth.act()
+        self.truth.use_class(name)
+        next_id, made = 10**6, {}  # the ids are known afterwards
+        for place, (box, mask) in enumerate(masks):
+            new, losers = self.truth.settle(Held(name, box, mask, Plane(), self.truth.order), overlap, Actor.USER)
+            if new is not None:
+                self.truth.put(next_id + place, new, losers)
+        made = {place: self.truth.objects.pop(next_id + place, None) for place in range(len(masks))}
+        given = [NewObject(box, mask, class_name=name) for box, mask in masks]
+        left_out = tuple(place for place, held in made.items() if held is None)
+        if len(left_out) == len(masks):
+            with pytest.raises(UsageError, match="no object"):
+                self.project.import_objects(given, overlap=overlap)
+            self.truth.done.pop()
+            self.truth.objects, self.truth.classes = before, classes
+            return
+        imported = self.project.import_objects(given, overlap=overlap)
+        assert imported.left_out == left_out
+        kept = [held for held in made.values() if held is not None]
+        self.truth.objects |= dict(zip(imported.ids, kept, strict=True))
 
     @precondition(lambda self: self.truth.objects)
-    @rule(seed=st.integers(0, 2**32 - 1), data=st.data())
-    def revise(self, seed: int, data: st.DataObject) -> None:
+    @rule(seed=SEEDS, data=st.data(), overlap=RULES, actor=ACTORS)
+    def revise(self, seed: int, data: st.DataObject, overlap: Overlap, actor: Actor) -> None:
         box, mask = random_mask(seed)
         object_id = data.draw(st.sampled_from(sorted(self.truth.objects)))
+        old = self.truth.objects[object_id]
+        new, losers = self.truth.settle(old._replace(box=box, mask=mask), overlap, actor, object_id)
+        if new is None or self.refused({object_id}, actor):
+            with pytest.raises((EmptyProposalError, UsageError)):
+                self.project.revise(object_id, box, mask, overlap=overlap, actor=actor)
+            return
         self.truth.act()
-        name, _, _, plane, _ = self.truth.objects[object_id]
-        self.truth.objects[object_id] = (name, box, mask, plane, self.truth.order)
-        self.project.revise(object_id, box, mask)
+        self.truth.put(object_id, new._replace(order=self.truth.order), losers)
+        self.project.revise(object_id, box, mask, overlap=overlap, actor=actor)
 
     @precondition(lambda self: self.truth.objects)
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        ids = data.draw(st.sets(st.sampled_from(sorted(self.truth.objects)), min_size=1))
+    @rule(data=st.data(), actor=ACTORS)
+    def delete(self, data: st.DataObject, actor: Actor) -> None:
+        ids = self.some_ids(data)
+        if self.refused(ids, actor):
+            with pytest.raises(UsageError):
+                self.project.delete(ids, actor=actor)
+            return
         self.truth.act()
         for object_id in ids:
             del self.truth.objects[object_id]
-        self.project.delete(ids)
+        self.project.delete(ids, actor=actor)
 
     @precondition(lambda self: self.truth.objects)
     @rule(data=st.data(), name=NAMES)
     def set_class(self, data: st.DataObject, name: str) -> None:
-        ids = data.draw(st.sets(st.sampled_from(sorted(self.truth.objects)), min_size=1))
+        ids = self.some_ids(data)
+        if self.refused(ids, Actor.USER):
+            with pytest.raises(UsageError):
+                self.project.set_class(ids, name)
+            return
         self.truth.act()
         self.truth.use_class(name)
         for object_id in ids:
-            self.truth.objects[object_id] = (name, *self.truth.objects[object_id][1:])
+            self.truth.objects[object_id] = self.truth.objects[object_id]._replace(name=name)
         self.project.set_class(ids, name)
+
+    @precondition(lambda self: self.truth.objects)
+    @rule(data=st.data(), state=STATES)
+    def set_state(self, data: st.DataObject, state: ObjectState) -> None:
+        ids = self.some_ids(data)
+        self.truth.act()
+        for object_id in ids:
+            self.truth.objects[object_id] = self.truth.objects[object_id]._replace(state=state.value)
+        self.project.set_state(ids, state)
+
+    @precondition(lambda self: self.truth.objects)
+    @rule(data=st.data(), note=st.sampled_from(["", "blurred", "100 %"]))
+    def set_note(self, data: st.DataObject, note: str) -> None:
+        ids = self.some_ids(data)
+        self.truth.act()
+        for object_id in ids:
+            self.truth.objects[object_id] = self.truth.objects[object_id]._replace(note=note)
+        self.project.set_note(ids, note)
+
+    @rule(data=st.data())
+    def jump(self, data: st.DataObject) -> None:
+        steps = [a.id for a in self.project.history(None)]
+        target = data.draw(st.sampled_from([0, *steps]))
+        at = len([i for i in steps if i <= target])
+        moves = self.project.jump(target)
+        assert moves == abs(at - len(self.truth.done))
+        while len(self.truth.done) > at:
+            self.truth.back(self.truth.done, self.truth.undone)
+        while len(self.truth.done) < at:
+            self.truth.back(self.truth.undone, self.truth.done)
 
     @rule(name=NAMES)
     def ensure_class(self, name: str) -> None:
@@ -133,13 +272,18 @@ class ProjectMachine(RuleBasedStateMachine):
 
     @invariant()
     def same_objects(self) -> None:
-        found = {o.id: (o.class_name, o.box, o.plane, o.area) for o in self.project.objects()}
-        assert found == {i: (o[0], o[1], o[3], int(o[2].sum())) for i, o in self.truth.objects.items()}
+        held = self.truth.objects
+        found = {o.id: (o.class_name, o.box, o.plane, o.area, o.state, o.note) for o in self.project.objects()}
+        assert found == {
+            i: (o.name, o.box, o.plane, int(o.mask.sum()), o.state, o.note) for i, o in self.truth.objects.items()
+        }
         assert {c.name for c in self.project.classes()} == set(self.truth.classes)
         assert self.project.count() == len(found)
+        assert self.project.totals() == Counter((o.name, o.state) for o in held.values())
         assert (self.project.can_undo, self.project.can_redo) == (bool(self.truth.done), bool(self.truth.undone))
         whole = Box(0, 0, *SHAPE)
         assert [o.id for o in self.project.objects(whole)] == sorted(found)
+        assert self.project.find(order="area").tolist() == sorted(held, key=lambda i: (held[i].mask.sum(), i))
 
     @invariant()
     def same_pixels(self) -> None:
