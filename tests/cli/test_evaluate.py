@@ -36,6 +36,21 @@ def test_report_is_printed_and_kept(run: Run, data: Path) -> None:
     assert contender["metrics"]["coins"]["objects"] == 2
 
 
+def test_checks_are_asked_about_the_same_objects(run: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def report_checks(contest: Any, checkpoint: str | None, **about: Any) -> None:
+        asked.update(about, checkpoint=checkpoint, objects=[t.labels for _, tasks in contest.plan() for t in tasks])
+
+    monkeypatch.setattr("relay_training.checks.report_checks", report_checks)
+    words = ("--quick", data / "quick.txt", "--checks", "--context", data, "--device", "cpu", "-c", "step0")
+
+    ran = run("evaluate", "--data", data / "sets", *words)
+
+    assert ran.code == 0, ran.err
+    assert asked == {"device": "cpu", "threads": None, "context": data, "checkpoint": "step0", "objects": [(18, 3)]}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

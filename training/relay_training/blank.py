@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -209,7 +210,7 @@ def _best_answer(members: Sequence[Sample]) -> float:
 
 def table(worth: Mapping[str, Worth]) -> Table:
     """A line a set and condition."""
-    shown = Table(title="First click in views of a quarter of the picture", title_justify="left")
+    shown = Table(title="First click in views of a quarter of the picture", title_justify="left", box=SIMPLE_HEAD)
     for column in ("set", "n", "condition", "mIoU", "lost", "95 %"):
         shown.add_column(column, justify="left" if column in ("set", "condition") else "right")
     for name, values in worth.items():

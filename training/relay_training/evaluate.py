@@ -196,6 +196,10 @@ def command(
     threads: Annotated[int | None, typer.Option(help="Threads of the computation; all cores by default.")] = None,
     json: Annotated[Path | None, typer.Option(help="Keep the result here; a second call goes on from it.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the file anew.")] = False,
+    checks: Annotated[bool, typer.Option("--checks", help="Instead, what must hold for a trained model.")] = False,
+    objects: Annotated[int, typer.Option(min=1, help="Of --checks: so many objects.")] = 50,
+    trials: Annotated[int, typer.Option(min=1, help="Of --checks: so many added clicks of each sign.")] = 2000,
+    context: Annotated[Path | None, typer.Option(help="Of --checks: a set made by `context-set`.")] = None,
 ) -> None:
     """Clicks needed, failures, IoU and times of a checkpoint on sets of pictures.
 
@@ -205,6 +209,20 @@ def command(
 
     set_threads(threads)
     contest = Contest(data, quick, sets, threads=threads, json_path=json, overwrite=overwrite)
+    if checks:
+        from relay_training.checks import report_checks
+
+        report_checks(
+            contest,
+            checkpoint,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            objects=objects,
+            trials=trials,
+            context=context,
+        )
+        return
     contender = product_contender(load_predictor(checkpoint, device=device, dtype=dtype, threads=threads))
     report = follow(run_contest(contest, [contender]))
     console = Console()
