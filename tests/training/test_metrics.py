@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from relay_training.metrics import ObjectRun, clicks_to_reach, iou_after, summarise
+from relay_training.metrics import ObjectRun, boundary_iou, boundary_width, clicks_to_reach, iou_after, summarise
 
 
 def run(ious: list[float], ms: list[float] | None = None, encodings: list[int] | None = None) -> ObjectRun:
@@ -77,3 +81,50 @@ def test_run_survives_its_json_form():
     original = ObjectRun("p", 3, (0.123456789, 0.95), (3.2, 4.0), (3.1, 2.0), (1, 0), ((3, 4, True), (5, 6, False)))
 
     assert ObjectRun.from_json(original.to_json()) == original
+
+
+# Boundary IoU ----------------------------------------------------------------------------------------------------
+
+
+def published_band(mask: np.ndarray, width: int) -> np.ndarray:
+    """The authors' code (`mask_to_boundary` of boundary-iou-api), with the width given."""
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)
+    return (mask.astype(np.uint8) - eroded[1:-1, 1:-1]).astype(bool)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 9), st.floats(0.2, 0.95))
+def test_boundary_iou_is_that_of_the_authors_code(seed, width, share):
+    rng = np.random.default_rng(seed)
+    masks = [cv2.blur(rng.random((40, 53)), (5, 5)) < share * 0.6 + 0.1 for _ in range(2)]
+
+    bands = [published_band(mask, width) for mask in masks]
+
+    union = (bands[0] | bands[1]).sum()
+    assert boundary_iou(*masks, width) == pytest.approx((bands[0] & bands[1]).sum() / union if union else 1.0)
+
+
+def test_boundary_iou_sees_an_outline_that_iou_does_not():
+    truth = np.zeros((300, 300), bool)
+    truth[50:250, 50:250] = True
+    grown = np.zeros_like(truth)
+    grown[47:253, 47:253] = True
+
+    assert (truth & grown).sum() / (truth | grown).sum() > 0.94
+    # Bands of 3 px that lie side by side, and of 6 px of which the inner half of one is the outer half of the other.
+    assert boundary_iou(truth, grown, 3) == 0
+    assert boundary_iou(truth, grown, 6) == pytest.approx((200**2 - 194**2) / (206**2 - 188**2))
+    assert boundary_iou(truth, truth, 3) == 1
+    assert boundary_iou(truth, np.zeros_like(truth), 3) == 0
+    assert boundary_iou(np.zeros_like(truth), np.zeros_like(truth), 3) == 1
+
+
+def test_ignored_pixels_do_not_count_in_boundary_iou():
+    truth, wrong, ignore = (np.zeros((40, 40), bool) for _ in range(3))
+    truth[10:30, 10:30] = True
+    wrong[10:30, 5:30] = True
+    ignore[:, :13] = True
+
+    assert boundary_iou(truth, wrong, 2, ignore) == 1
+    assert boundary_width((600, 800)) == 20
+    assert boundary_width((10, 10)) == 1

@@ -13,8 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 
-from relay_training.robot import MAX_CLICKS
+from relay_training.robot import MAX_CLICKS, mask_box
+
+Mask = npt.NDArray[np.bool_]
 
 NOC_TARGETS = (80, 85, 90, 95)
 """IoU targets of NoC, in percent."""
@@ -164,3 +168,41 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _rounded(item) for key, item in value.items()}
     return value
+
+
+def boundary_iou(prediction: Mask, truth: Mask, width: int, ignore: Mask | None = None) -> float:
+    """IoU of the bands along two masks' borders (Cheng et al., "Boundary IoU", CVPR 2021, equation 2).
+
+    Parameters
+    ----------
+    prediction, truth : bool [y, x].
+    width : width of the bands in pixels, inside each mask; the paper takes 2 % of the picture's diagonal
+        (`boundary_width`). The picture's border counts as a border of the mask, as in the authors' code.
+    ignore : bool [y, x], pixels that do not count.
+
+    Returns
+    -------
+    float
+        1 when both masks are empty.
+    """
+    counted = True if ignore is None else ~ignore
+    bands = [_band(mask, width) & counted for mask in (prediction, truth)]
+    union = int(np.count_nonzero(bands[0] | bands[1]))
+    return int(np.count_nonzero(bands[0] & bands[1])) / union if union else 1.0
+
+
+def boundary_width(shape: tuple[int, int], share: float = 0.02) -> int:
+    """Width of the band in a picture of `shape`: `share` of its diagonal, at least one pixel."""
+    return max(1, round(share * float(np.hypot(*shape))))
+
+
+def _band(mask: Mask, width: int) -> Mask:
+    """Pixels of a mask that lose a 3 x 3 erosion `width` times over: at most `width` from the outside, counted in
+    steps to any of the eight neighbours."""
+    box = mask_box(mask)
+    band = np.zeros_like(mask)
+    if not box.empty:
+        inside = np.pad(mask[box.slices], 1)
+        depth = ndimage.distance_transform_cdt(inside, metric="chessboard")[1:-1, 1:-1]
+        band[box.slices] = mask[box.slices] & (depth <= width)
+    return band
