@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Clicks needed, IoU and times of a checkpoint on sets of pictures.",
     ),
     "blank": ("relay_training.blank:command", "What the global view and the local relay set are worth."),
+    "ablate": ("relay_training.ablate:command", "Take the model's parts away one by one, at an equal budget."),
     "compare": ("relay_training.compare:command", "The same beside MobileSAM and classic methods, in one run."),
 }
 """Name -> (module:function, one line of help)."""
