@@ -2,7 +2,7 @@
 
 Each object is clicked once, in a local view that is at most a quarter of the picture wide, and predicted several times:
 with both relay sets, with a blanked global view, without one, and with shut gates to the view's own relay tokens. On
-a context set (`context_set`) the click is at the flower's core, where the four pictures of a group look alike.
+a context set (`context_set`) the click is at the flower's core, where the pictures of a group look alike.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 A flower stands near the middle of a grey field: a core with a ring, and petals in opposite pairs of four colours. Which
 of them are the object is said elsewhere:
 
-    far cue     the frame of the picture has the colour of the pair that belongs to the object
+    far cue     the frame of the picture has the colours, one or two, of the pairs that belong to the object
     near cue    a small mark beside the flower is light where the ring belongs to it, dark where not
 
-The frame is out of reach of every view of a quarter of the picture's side that shows the core, so the pair can only be
+The frame is out of reach of every view of a quarter of the picture's side that shows the core, so the pairs can only be
 known through the global view. The mark lies in such a view, but in another attention window than most of the ring.
-Pictures come in groups of four that differ in frame and label alone: whatever sees the local view only gives one answer
-to all four and is wrong in three. Nothing else tells: the object is symmetric about the core, so that neither its box
-nor its middle points to the pair, and the order of the colours and the angle are drawn.
+Pictures come in groups of ten that differ in frame and label alone: whatever sees the local view only gives one answer
+to all ten, more than the three masks of a first click can cover. Nothing else tells: the object is symmetric about the
+core, so that neither its box nor its middle points to a pair, and the order of the colours and the angle are drawn.
 
     OUT/images/00000.png    RGB, 448 x 448
     OUT/labels/00000.png    0 background, 1 the object
@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,9 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
 }
 CORE, RING, LIGHT, DARK = 225, 60, 248, 8
 PAIRS = len(COLOURS)
+FRAMES: tuple[tuple[str, ...], ...] = (*combinations(COLOURS, 1), *combinations(COLOURS, 2))
+"""What a frame may show; a group has a picture of each."""
+GROUP = len(FRAMES)
 FORMAT = "napari-relay context set 1"
 
 Pixels = npt.NDArray[np.uint8]
@@ -56,7 +60,7 @@ Coverage = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What the four pictures of a group share.
+    """What the pictures of a group share.
 
     core : (y, x) of its middle. angle : of the first pair, radians. colours : of the pairs, in their order.
     radius, ring : of the core, and where the ring ends. length, width : half axes of a petal.
@@ -77,8 +81,8 @@ class Scene:
     texture: int
 
 
-def draw_scene(seed: int, group: int) -> tuple[Scene, tuple[str, ...]]:
-    """The scene of a group, and the frame colours of its four pictures."""
+def draw_scene(seed: int, group: int) -> tuple[Scene, tuple[tuple[str, ...], ...]]:
+    """The scene of a group, and the colours of the frames of its pictures, in a drawn order."""
     rng = np.random.default_rng((seed, group))
     y, x = (int(v) for v in SIDE // 2 + rng.integers(-WANDER, WANDER + 1, 2))
     names = list(COLOURS)
@@ -97,10 +101,10 @@ def draw_scene(seed: int, group: int) -> tuple[Scene, tuple[str, ...]]:
         ground=int(rng.integers(95, 165)),
         texture=int(rng.integers(2**31)),
     )
-    return scene, tuple(names[i] for i in rng.permutation(PAIRS))
+    return scene, tuple(FRAMES[i] for i in rng.permutation(GROUP))
 
 
-def draw_picture(scene: Scene, frame: str) -> tuple[Pixels, Pixels]:
+def draw_picture(scene: Scene, frame: tuple[str, ...]) -> tuple[Pixels, Pixels]:
     """A picture, uint8 [448, 448, 3], and its labels, uint8 [448, 448]: 1 where the object is."""
     core, ring, pairs, mark = _parts(scene)
     field = np.full((SIDE, SIDE, 3), scene.ground, np.float32)
@@ -111,11 +115,12 @@ def draw_picture(scene: Scene, frame: str) -> tuple[Pixels, Pixels]:
     field[mark] = LIGHT if scene.light else DARK
     # Soft edges, as a lens makes them; before the frame is drawn, so that they do not depend on it.
     field = ndimage.gaussian_filter(field, (0.7, 0.7, 0))
-    border = np.ones((SIDE, SIDE), bool)
-    border[FRAME:-FRAME, FRAME:-FRAME] = False
-    field[border] = COLOURS[frame]
+    inner = slice(FRAME, -FRAME)
+    flower = field[inner, inner].copy()
+    field[:] = np.array([COLOURS[name] for name in frame], np.float32)[_blocks() % len(frame)]
+    field[inner, inner] = flower
     pixels = np.clip(field + _texture(scene.texture)[..., None], 0, 255).astype(np.uint8)
-    labels = core | pairs[scene.colours.index(frame)]
+    labels = core | np.any([pairs[scene.colours.index(name)] for name in frame], axis=0)
     if scene.light:
         labels = labels | (ring & ~np.any(pairs, axis=0))
     return pixels, labels.astype(np.uint8)
@@ -137,6 +142,12 @@ def _parts(scene: Scene) -> tuple[Coverage, Coverage, list[Coverage], Coverage]:
     return core, ring, pairs, mark
 
 
+def _blocks() -> npt.NDArray[np.intp]:
+    """Number of the block, along both axes together, that each pixel lies in: two colours take turns."""
+    block = np.arange(SIDE) // FRAME
+    return block[:, None] + block[None]
+
+
 def _texture(seed: int) -> npt.NDArray[np.float32]:
     """Smooth unevenness of a few grey values, the same whatever the frame."""
     noise = np.random.default_rng(seed).standard_normal((SIDE, SIDE), dtype=np.float32)
@@ -153,20 +164,20 @@ def write_context_set(out: Path, pictures: int, seed: int = 0) -> Path:
         The folder holds something, or `pictures` is less than 1.
     """
     if pictures < 1:
-        raise UsageError(f"A set of {pictures} pictures is none.", "Give --pictures N, four for each scene.")
+        raise UsageError(f"A set of {pictures} pictures is none.", "Give --pictures N, ten for each scene.")
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} holds something already.", "Give a new folder.")
     for name in ("images", "labels"):
         (out / name).mkdir(parents=True, exist_ok=True)
     scenes = {}
     for number in range(pictures):
-        group, which = divmod(number, PAIRS)
+        group, which = divmod(number, GROUP)
         scene, frames = draw_scene(seed, group)
         pixels, labels = draw_picture(scene, frames[which])
         Image.fromarray(pixels).save(out / "images" / f"{number:05d}.png")
         Image.fromarray(labels).save(out / "labels" / f"{number:05d}.png")
-        about = {"group": group, "core": scene.core, "frame": frames[which], "mark": "light" if scene.light else "dark"}
-        scenes[f"{number:05d}"] = about
+        mark = "light" if scene.light else "dark"
+        scenes[f"{number:05d}"] = {"group": group, "core": scene.core, "frame": frames[which], "mark": mark}
     listed = ",\n  ".join(f'"{name}": {json.dumps(about)}' for name, about in scenes.items())
     (out / "scenes.json").write_text(f'{{"format": "{FORMAT}", "seed": {seed}, "pictures": {{\n  {listed}\n}}}}\n')
     return out
@@ -188,7 +199,7 @@ def read_cores(folder: Path) -> dict[str, tuple[int, int]] | None:
 
 def command(
     out: Annotated[Path, typer.Argument(help="Folder of the set; made, and must be empty.")],
-    pictures: Annotated[int, typer.Option(min=1, help="Number of pictures, four for each scene.")] = 400,
+    pictures: Annotated[int, typer.Option(min=1, help="Number of pictures, ten for each scene.")] = 1000,
     seed: Annotated[int, typer.Option(help="Take another one for evaluation than for training.")] = 0,
 ) -> None:
     """Write pictures whose label is decided outside the local view.
