@@ -79,15 +79,17 @@ def _check(project: Project, objects: int) -> Generator[Progress, None, list[Dam
 def _render(project: Project) -> int | None:
     """Render the label pyramid anew; how many tiles, or None where there is none yet."""
     from napari_relay.sources import Progress
-    from napari_relay.store import open_pyramid
+    from napari_relay.store import open_pyramid, place_labels
     from napari_relay.workspace.opening import pyramid_path
 
     shapes, pixel_size = project.value("level_shapes"), project.value("pixel_size_um")
     if shapes is None:
         return None
+    at = place_labels(project, pyramid_path(project.path), None)
     labels = open_pyramid(
-        pyramid_path(project.path), project, json.loads(shapes), pixel_size_um=json.loads(pixel_size or "null")
-    )
+        at.path, project, json.loads(shapes), pixel_size_um=json.loads(pixel_size or "null"), source=at.source,
+        version=at.version,
+    )  # fmt: skip
 
     def steps() -> Generator[Progress, None, int]:
         rendering = labels.rebuild()

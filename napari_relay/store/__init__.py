@@ -28,12 +28,14 @@ from napari_relay.store.values import (
 )
 
 if TYPE_CHECKING:
+    from napari_relay.store.image_labels import place_labels
     from napari_relay.store.pyramid import LabelPyramid
     from napari_relay.store.pyramid_opening import open_pyramid
     from napari_relay.store.writer import PyramidWriter
 
 # zarr takes longer to import than everything else here; a project alone does not need it.
 _LAZY = {
+    "place_labels": "napari_relay.store.image_labels",
     "LabelPyramid": "napari_relay.store.pyramid",
     "PyramidWriter": "napari_relay.store.writer",
     "open_pyramid": "napari_relay.store.pyramid_opening",
@@ -60,6 +62,7 @@ __all__ = [
     "Settled",
     "StoredObject",
     "open_pyramid",
+    "place_labels",
     "restore_backup",
 ]
 

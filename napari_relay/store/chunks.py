@@ -14,6 +14,7 @@ from zarr.codecs import ZstdCodec
 from napari_relay.errors import StorageError
 from napari_relay.geometry import Plane
 from napari_relay.store.dirty import Position
+from napari_relay.store.folders import remove_folder
 from napari_relay.store.ome_metadata import axis_names
 from napari_relay.store.schema import TILE
 from napari_relay.store.tiles import tile_box
@@ -30,6 +31,9 @@ def create_levels(
     Not sharded: a shard is rewritten whole, and loses what another thread writes into it meanwhile.
     """
     axes = axis_names(sizes)
+    layout: dict[str, Any] = {"compressors": ZstdCodec(level=1), "dimension_names": axes}
+    if group.metadata.zarr_format == 2:
+        layout = {"compressors": {"id": "zstd", "level": 1}, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
     return [
         group.create_array(
             str(index),
@@ -37,8 +41,7 @@ def create_levels(
             chunks=(*(1 for _ in axes[:-2]), TILE, TILE),
             dtype=dtype,
             fill_value=0,
-            compressors=ZstdCodec(level=1),
-            dimension_names=axes,
+            **layout,
         )
         for index, shape in enumerate(shapes)
     ]
@@ -71,6 +74,7 @@ class ChunkStore:
         self._arrays = arrays
         self._shapes = shapes
         self._sizes = sizes
+        self._prefix = () if arrays[0].metadata.zarr_format == 2 else ("c",)
         self._kept: OrderedDict[tuple[int, Position], Labels | None] = OrderedDict()
 
     def read(self, level: int, position: Position) -> Labels | None:
@@ -112,6 +116,17 @@ class ChunkStore:
         """Drop what is kept in memory."""
         self._kept.clear()
 
+    def remove_all(self) -> None:
+        """Remove the files of every chunk."""
+        self.forget()
+        for level in range(len(self._arrays)):
+            folder = self._folder_of(level)
+            if self._prefix:
+                remove_folder(folder)
+                continue
+            for chunks in [path for path in folder.iterdir() if path.is_dir()]:
+                remove_folder(chunks)
+
     def _keep(self, key: tuple[int, Position], labels: Labels | None) -> Labels | None:
         kept = labels if labels is not None and labels.any() else None
         self._kept[key] = kept
@@ -126,11 +141,14 @@ class ChunkStore:
         return (*plane_index(Plane(t, z), self._sizes), *tile_box(row, column).clip(self._shapes[level]).slices)
 
     def _file(self, level: int, position: Position) -> Path:
-        """Where zarr's default key encoding puts a chunk."""
+        """Where zarr's key encoding puts a chunk."""
         t, z, row, column = position
-        return self._folder.joinpath(
-            str(level), "c", *(str(i) for i in plane_index(Plane(t, z), self._sizes)), str(row), str(column)
-        )
+        plane = (str(i) for i in plane_index(Plane(t, z), self._sizes))
+        return self._folder_of(level).joinpath(*plane, str(row), str(column))
+
+    def _folder_of(self, level: int) -> Path:
+        """Where the chunks of a level lie."""
+        return self._folder.joinpath(str(level), *self._prefix)
 
 
 def _runs(positions: Iterable[Position]) -> Iterator[list[Position]]:

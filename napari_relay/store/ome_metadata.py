@@ -1,12 +1,43 @@
-"""OME-Zarr 0.5 metadata of a label image, as plain dictionaries for zarr attributes."""
+"""OME-Zarr metadata of a label image, as plain dictionaries for zarr attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Literal
 
 Shape = tuple[int, int]
 Json = dict[str, Any]
+
+
+class OmeVersion(StrEnum):
+    """Version of OME-Zarr: 0.5 is zarr 3, 0.4 is zarr 2."""
+
+    V04 = "0.4"
+    V05 = "0.5"
+
+    @property
+    def zarr_format(self) -> Literal[2, 3]:
+        return 2 if self is OmeVersion.V04 else 3
+
+
+def to_attributes(entries: Mapping[str, Json | list[Json] | list[str]], version: OmeVersion) -> Json:
+    """A group's attributes that hold these entries: under `ome` since 0.5, at the top before."""
+    if version is OmeVersion.V05:
+        return {"ome": {"version": "0.5", **entries}}
+    versioned: Json = {}
+    for name, entry in entries.items():
+        if name == "multiscales":
+            versioned[name] = [{"version": "0.4", **one} for one in entry if isinstance(one, dict)]
+        else:
+            versioned[name] = {"version": "0.4", **entry} if isinstance(entry, dict) else entry
+    return versioned
+
+
+def from_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a group's attributes that is OME's."""
+    ome = attributes.get("ome")
+    return ome if isinstance(ome, Mapping) else attributes
 
 
 def axis_names(sizes: tuple[int, int]) -> tuple[str, ...]:

@@ -25,7 +25,6 @@ from napari_relay.geometry import Box, Plane
 from napari_relay.store import ome_metadata
 from napari_relay.store.chunks import ChunkStore
 from napari_relay.store.dirty import DirtyTile, Position
-from napari_relay.store.folders import remove_folder
 from napari_relay.store.majority import Blocks, reduce_box
 from napari_relay.store.project import Project
 from napari_relay.store.schema import TILE
@@ -92,10 +91,8 @@ class LabelPyramid:
         # Without a token a crash in the middle of this makes the next opening start over.
         self._project.set_value(TOKEN, "")
         self._project.journal.mark_all()
-        self._chunks.forget()
         try:
-            for index in range(len(self.arrays)):
-                remove_folder(self.path / str(index) / "c")
+            self._chunks.remove_all()
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         self._untrusted = self._project.journal.positions()
@@ -136,12 +133,16 @@ class LabelPyramid:
 
     def write_colors(self) -> None:
         """Write class and colour of every object into the metadata."""
-        ome = dict(self._group.attrs["ome"])
+        attributes = dict(self._group.attrs)
+        ome = dict(ome_metadata.from_attributes(attributes))
         few = self._project.count() <= MOST_COLORED
         source = ome["image-label"].get("source", {}).get("image")
-        entry = ome_metadata.image_label(self._project.object_colors() if few else (), source)
-        if entry != ome["image-label"]:
-            self._group.attrs["ome"] = {**ome, "image-label": entry}
+        ome["image-label"] = ome_metadata.image_label(self._project.object_colors() if few else (), source)
+        version = ome_metadata.OmeVersion.V05 if "ome" in attributes else ome_metadata.OmeVersion.V04
+        entries = {name: ome[name] for name in ("multiscales", "image-label")}
+        changed = {**attributes, **ome_metadata.to_attributes(entries, version)}
+        if changed != attributes:
+            self._group.attrs.put(changed)
 
     def _render(self, tiles: Sequence[DirtyTile]) -> list[Box]:
         plane = tiles[0].plane

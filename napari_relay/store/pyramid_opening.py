@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import zarr
 
@@ -14,6 +15,8 @@ from napari_relay.errors import StorageError, UsageError
 from napari_relay.store import ome_metadata
 from napari_relay.store.chunks import create_levels, full_shape
 from napari_relay.store.folders import remove_folder, remove_leftovers
+from napari_relay.store.image_labels import NAME
+from napari_relay.store.ome_metadata import OmeVersion
 from napari_relay.store.opening import UNCLEAN
 from napari_relay.store.project import Project
 from napari_relay.store.pyramid import OURS, TOKEN, LabelPyramid
@@ -31,6 +34,7 @@ def open_pyramid(
     pixel_size_um: tuple[float, float] | None = None,
     name: str = "labels",
     source: str | None = None,
+    version: OmeVersion | str = OmeVersion.V05,
 ) -> LabelPyramid:
     """Open the label pyramid of a project, or make it; what it lacks then stands on the project's journal.
 
@@ -45,27 +49,31 @@ def open_pyramid(
     pixel_size_um : (float, float), optional
         (y, x) size of a level-0 pixel.
     name, source : str
-        Name of the label image, and relative path of the image's group where the pyramid lies inside one.
+        Name of the label image, and relative path of the image's group where the pyramid lies inside one
+        (`image_labels` gives both places).
+    version : OmeVersion
+        Of OME-Zarr. A pyramid that is there in another version is made anew.
 
     Raises
     ------
     UsageError
-        The shapes are not those of a pyramid of the project's image.
+        The version is unknown, or the shapes are not those of a pyramid of the project's image.
     StorageError
         It cannot be written, or something else lies at `path`.
     """
     path, shapes = Path(path), [(int(height), int(width)) for height, width in level_shapes]
     _check_shapes(project, shapes)
+    version = _checked_version(version)
     try:
         if project.value(UNCLEAN) and path.is_dir():
             removed = remove_leftovers(path)
             logger.info("The last run did not end in order; %d unfinished files removed from %s", removed, path)
-        group = _open_group(path, project, shapes)
+        group = _open_group(path, project, shapes, version)
         if group is None:
             # The project gives up its token first: a crash before the end of this makes the next opening start over.
             project.set_value(TOKEN, "")
             remove_folder(path)
-            group = _create_group(path, project, shapes, pixel_size_um, name, source)
+            group = _create_group(path, project, shapes, pixel_size_um, name, source, version)
             project.journal.mark_all()
         pyramid = LabelPyramid(path, project, group, shapes)
         pyramid.renew_token()
@@ -83,27 +91,31 @@ def open_pyramid(
     return pyramid
 
 
-def _open_group(path: Path, project: Project, shapes: Shapes) -> zarr.Group | None:
+def _open_group(path: Path, project: Project, shapes: Shapes, version: OmeVersion) -> zarr.Group | None:
     """The pyramid at `path` when it is the project's own, complete and tied to it; None when it must be made."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return None
     try:
-        group = zarr.open_group(path, mode="r+", zarr_format=3)
+        group = zarr.open_group(path, mode="r+")
         tie = dict(group.attrs.get(OURS, {}))
     except (OSError, ValueError, KeyError, TypeError):  # no zarr, or damaged metadata
         tie, group = {}, None
-    if not tie and not _looks_ours(path):
+    if not tie and not _looks_ours(path, readable=group is not None):
         raise StorageError(
             f"{path} is in the way: it is not a label pyramid of napari-relay.", "Move it to another place."
         )
     if not tie.get("token") or tie != {"project": project.id, "token": project.value(TOKEN)}:
         return None
-    return group if group is not None and _has_levels(group, project, shapes) else None
+    if group is None or group.metadata.zarr_format != version.zarr_format:
+        return None
+    return group if _has_levels(group, project, shapes) else None
 
 
-def _looks_ours(path: Path) -> bool:
-    """Whether a folder whose metadata cannot be read bears the name that only we give."""
-    return path.is_dir() and path.name.endswith(".labels.ome.zarr")
+def _looks_ours(path: Path, *, readable: bool) -> bool:
+    """Whether a folder whose metadata is not ours (any more) bears a name that only we give."""
+    if path.name.endswith(".labels.ome.zarr"):
+        return path.is_dir()
+    return path.is_dir() and not readable and path.parts[-2:] == ("labels", NAME)
 
 
 def _has_levels(group: zarr.Group, project: Project, shapes: Shapes) -> bool:
@@ -124,15 +136,27 @@ def _create_group(
     pixel_size_um: tuple[float, float] | None,
     name: str,
     source: str | None,
+    version: OmeVersion,
 ) -> zarr.Group:
-    group = zarr.create_group(path, zarr_format=3)
+    # Known for ours from the first moment: what a crash leaves half-made is made anew by the next opening.
+    ours = {OURS: {"project": project.id, "token": ""}}
+    group = zarr.create_group(path, zarr_format=version.zarr_format, attributes=ours)
     create_levels(group, shapes, project.sizes, "uint32")
-    group.attrs["ome"] = {
-        "version": "0.5",
+    entries: dict[str, Any] = {
         "multiscales": [ome_metadata.multiscales(name, shapes, project.sizes, pixel_size_um)],
         "image-label": ome_metadata.image_label((), source),
     }
+    group.attrs.update(ome_metadata.to_attributes(entries, version))
     return group
+
+
+def _checked_version(version: OmeVersion | str) -> OmeVersion:
+    try:
+        return OmeVersion(version)
+    except ValueError:
+        raise UsageError(
+            f"The label pyramid cannot be OME-Zarr {version}.", f"Use one of: {', '.join(OmeVersion)}."
+        ) from None
 
 
 def _check_shapes(project: Project, shapes: Shapes) -> None:

@@ -12,7 +12,7 @@ from napari_relay.engine import Engine, InProcessEngine, WorkerEngine
 from napari_relay.errors import StorageError, UsageError
 from napari_relay.model.checkpoint import read_card
 from napari_relay.sources import Source, open_image
-from napari_relay.store import Project, PyramidWriter, open_pyramid
+from napari_relay.store import Project, PyramidWriter, open_pyramid, place_labels
 from napari_relay.workspace.predicts import EnginePredicts
 from napari_relay.workspace.workspace import Workspace
 
@@ -34,6 +34,7 @@ def open_workspace(
     threads: int | None = None,
     cache_bytes: int = 512 << 20,
     service: str = SERVICE,
+    labels: Literal["inside", "beside"] | None = None,
 ) -> Workspace:
     """Open an image with its project; torch is not loaded before the first click.
 
@@ -52,6 +53,8 @@ def open_workspace(
     threads : torch's threads on the CPU; None leaves the choice to it.
     cache_bytes : limit of the cache of encodings.
     service : import path of the factory of the predicting service, for another model than ours.
+    labels : where the label pyramid lies: "inside" the image (an OME-Zarr folder) among its labels, or "beside" it;
+        None: as it was chosen before, beside at first.
 
     Raises
     ------
@@ -78,9 +81,12 @@ def open_workspace(
         opened = parts.enter_context(
             Project.open(place, fingerprint=image.fingerprint, shape=image.shape, sizes=sizes, image_name=image.name)
         )
+        inside = None if labels is None else labels == "inside"
+        at = place_labels(opened, pyramid_path(place), image.path or Path(), inside=inside)
         pyramid = open_pyramid(
-            pyramid_path(place), opened, [level.shape for level in image.levels], pixel_size_um=image.pixel_size_um
-        )
+            at.path, opened, [level.shape for level in image.levels], pixel_size_um=image.pixel_size_um,
+            source=at.source, version=at.version,
+        )  # fmt: skip
         writer = parts.enter_context(PyramidWriter(opened, pyramid))
         opened.changed.connect(writer.schedule)
         parts.callback(opened.changed.disconnect, writer.schedule)
