@@ -24,11 +24,13 @@ from napari_relay.errors import UsageError
 from napari_relay.predictor import load_predictor
 from napari_relay.session import ClickSession, Proposal
 from napari_relay.sources import open_image
+from napari_relay.views import VIEW_SIDE
+from napari_relay.views.policy import EXPANSION
 from recording import Figure, argument_parser, parse, publish, run
 from relay_training.bench_data import LabelMap, ObjectRule, Picture, find_sets, read_label_map
 from relay_training.metrics import Mask, boundary_iou, boundary_width
 from relay_training.product import DirectPredicts, KeepsNothing
-from relay_training.robot import Robot, intersection_over_union
+from relay_training.robot import Robot, intersection_over_union, mask_box
 
 SHARES = {"2 %": 0.02, "0.5 %": 0.005}
 """Widths of the bands as shares of the picture's diagonal."""
@@ -100,6 +102,8 @@ def measured(data: Path, predicts: DirectPredicts, count: int, per_set: int, cli
             continue
         labels = read_label_map(picture.label)
         for label in labels.objects(ObjectRule(per_picture=1)):
+            if EXPANSION * max(mask_box(labels.values == label).shape) <= VIEW_SIDE:
+                continue  # the view that follows its mask is as fine as the picture
             edge = refined(f"{name}/{picture.id}", picture, labels, label, predicts, clicks)
             if edge is not None:
                 taken[name] = taken.get(name, 0) + 1
