@@ -65,6 +65,22 @@ class Keeps(Protocol):
         """Keep a mask as an object and return it."""
         ...
 
+    def revise(
+        self,
+        object_id: int,
+        box: Box,
+        mask: Mask,
+        /,
+        *,
+        clicks: Sequence[Click],
+        views: ViewPair | None,
+        score: float | None,
+        seconds: float | None,
+        checkpoint: str | None,
+    ) -> object:
+        """Give an object that is kept another mask and return it."""
+        ...
+
     def undo(self) -> object | None:
         """Take the last change back; None when there is none."""
         ...

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from psygnal import Signal
 
 from napari_relay.errors import ClickError, EmptyProposalError, SupersededError
-from napari_relay.geometry import Click, Plane
+from napari_relay.geometry import Box, Click, Plane
+from napari_relay.session.fields import Mask
 from napari_relay.session.making import first_step, later_step
 from napari_relay.session.paste import carried_logits, clicks_in_view
 from napari_relay.session.proposal import Proposal
 from napari_relay.session.protocols import Keeps, Predicts
 from napari_relay.session.refine import RefineProgress, refined_region
+from napari_relay.session.resuming import resumed_step
 from napari_relay.session.sight import Sight, checked_click, inside
 from napari_relay.session.steps import Alternatives, Stack, Step, next_pair, opening_pair
 from napari_relay.sources import Source
@@ -76,6 +78,7 @@ class ClickSession:
         self._generation = 0
         self._first: View | None = None
         self._started_s = 0.0
+        self._object_id: int | None = None
 
     # What is shown -------------------------------------------------------------------------------------------
 
@@ -97,6 +100,12 @@ class ClickSession:
         """The views that the proposal was predicted from."""
         proposal = self.proposal
         return proposal.views if proposal else None
+
+    @property
+    def object_id(self) -> int | None:
+        """The object that was taken up (`resume`), whose mask `accept` replaces; None for a new one."""
+        with self._lock:
+            return self._object_id if self._stack.clicks else None
 
     @property
     def generation(self) -> int:
@@ -140,6 +149,7 @@ class ClickSession:
             if not self._stack.clicks:
                 if not click.positive:
                     raise ClickError("A negative click has nothing to take away yet.", "Place a positive click first.")
+                self._object_id = None  # every click of an object taken up was taken back: this is another one
                 self._first = first_view(self.source.shape, (click.y, click.x), zoom)
                 self._started_s = time.monotonic()
             self._stack.add(click)
@@ -226,20 +236,54 @@ class ClickSession:
             return self._walked()
         return None if clicks else self._keeps.redo()
 
+    def resume(
+        self,
+        object_id: int,
+        box: Box,
+        mask: Mask,
+        *,
+        clicks: Sequence[Click] = (),
+        views: ViewPair | None = None,
+        score: float | None = None,
+        seconds: float | None = None,
+    ) -> Proposal:
+        """Take up an object that was accepted before: its mask is the proposal, its clicks are there, further ones go
+        on from them, and `accept` gives the same object another mask. What was clicked so far is forgotten.
+
+        Parameters
+        ----------
+        object_id, box, mask : the object; bool of the box's shape.
+        clicks, views, score, seconds : how it came about; without clicks one is put into its middle.
+        """
+        step = resumed_step(self.source.shape, box, mask, clicks, views, 1.0 if score is None else score)
+        with self._lock:
+            self._stack.clear()
+            for click in step.clicks:
+                self._stack.add(click)
+            self._stack.put(step)
+            self._first = step.proposal.views.local
+            self._started_s = time.monotonic() - (seconds or 0.0)
+            self._object_id = object_id
+            self._moved()
+        self.changed.emit()
+        return step.proposal
+
     def reset(self) -> None:
         """Forget the clicks and the proposal."""
         with self._lock:
             self._stack.clear()
+            self._object_id = None
             self._first = None
             self._moved()
         self.changed.emit()
 
     def accept(self, class_name: str | None = None) -> object:
-        """Keep the proposal that is shown as an object, and start anew.
+        """Keep the proposal that is shown as an object, or as the mask of the one taken up, and start anew.
 
         Parameters
         ----------
-        class_name : its class; an unknown name makes a class; None takes the current one.
+        class_name : its class; an unknown name makes a class; None takes the current one. An object that was taken up
+            keeps its own.
 
         Returns
         -------
@@ -253,22 +297,21 @@ class ClickSession:
             It cannot be written; clicks and proposal stay.
         """
         with self._lock:
-            step = self._stack.shown()
+            step, object_id = self._stack.shown(), self.object_id
             seconds = time.monotonic() - self._started_s
         if step is None or step.proposal.empty:
             raise EmptyProposalError("There is no mask to accept.", "Click inside the object first.")
         proposal = step.proposal
-        kept = self._keeps.accept(
-            proposal.box,
-            proposal.mask,
-            class_name=class_name,
-            plane=self.plane,
-            clicks=step.clicks,
-            views=proposal.views,
-            score=proposal.score,
-            seconds=seconds,
-            checkpoint=self._sight.checkpoint,
-        )
+        if object_id is None:
+            kept = self._keeps.accept(
+                proposal.box, proposal.mask, class_name=class_name, plane=self.plane, clicks=step.clicks,
+                views=proposal.views, score=proposal.score, seconds=seconds, checkpoint=self._sight.checkpoint,
+            )  # fmt: skip
+        else:
+            kept = self._keeps.revise(
+                object_id, proposal.box, proposal.mask, clicks=step.clicks, views=proposal.views, score=proposal.score,
+                seconds=seconds, checkpoint=self._sight.checkpoint,
+            )  # fmt: skip
         self.reset()
         return kept
 

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from napari_relay.store.image_labels import place_labels
     from napari_relay.store.pyramid import LabelPyramid
     from napari_relay.store.pyramid_opening import open_pyramid
+    from napari_relay.store.splitting import parts_by_line
     from napari_relay.store.writer import PyramidWriter
 
 # zarr takes longer to import than everything else here; a project alone does not need it.
 _LAZY = {
+    "parts_by_line": "napari_relay.store.splitting",
     "place_labels": "napari_relay.store.image_labels",
     "LabelPyramid": "napari_relay.store.pyramid",
     "PyramidWriter": "napari_relay.store.writer",
@@ -62,6 +64,7 @@ __all__ = [
     "Settled",
     "StoredObject",
     "open_pyramid",
+    "parts_by_line",
     "place_labels",
     "restore_backup",
 ]
