@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_relay import __version__
-from napari_relay.cli import demo, doctor, evaluate, export, history, info, relocate, repair, segment
+from napari_relay.cli import demo, doctor, evaluate, export, history, import_, info, relocate, repair, segment
 from napari_relay.cli import open as open_
 from napari_relay.cli.console import err
 from napari_relay.engine.process import PATIENT
@@ -105,6 +105,7 @@ app.command("demo")(demo.demo)
 app.command("segment")(segment.segment)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.command("info")(info.info)
 app.command("history")(history.history)
 app.command("repair")(repair.repair)

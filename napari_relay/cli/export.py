@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_relay.cli.console import drive, err, out, print_json
 from napari_relay.cli.options import JsonOption
 from napari_relay.errors import UsageError
+
+if TYPE_CHECKING:
+    from napari_relay.formats import Georeference
+    from napari_relay.store import Project
 
 
 def export(
@@ -21,7 +25,8 @@ def export(
         typer.Option(
             "--format",
             "-f",
-            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme or yolo-seg; told by the ending of --out.",
+            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme, yolo-seg, geotiff or geojson-crs; told by "
+            "the ending of --out.",
         ),
     ] = None,
     region: Annotated[
@@ -30,6 +35,9 @@ def export(
     plane: Annotated[str | None, typer.Option("--plane", help="One plane: T,Z, counted from 0.")] = None,
     tile: Annotated[
         int | None, typer.Option("--tile", help="Cut the image into squares of so many pixels, offsets in the names.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="The image, where it is not beside its project; for geo formats only.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies there.")] = False,
     as_json: JsonOption = False,
@@ -48,16 +56,20 @@ def export(
     """
     from napari_relay.formats import export as write
     from napari_relay.formats import known_losses
+    from napari_relay.formats.registry import find_format
     from napari_relay.geometry import Box, Plane
     from napari_relay.store import Project
 
     known = known_losses(to, format_name)
     for loss in known:
         err.print(f"Note: {loss}", markup=False, highlight=False)
-    box = None if region is None else Box(*_numbers(region, "--region", 4))
-    chosen = None if plane is None else Plane(*_numbers(plane, "--plane", 2))
+    box = None if region is None else Box(*numbers(region, "--region", 4))
+    chosen = None if plane is None else Plane(*numbers(plane, "--plane", 2))
     with Project.open(project, create=False, read_only=True) as opened:
-        steps = write(opened, to, format=format_name, region=box, plane=chosen, tile=tile, overwrite=overwrite)
+        geo = georeference_of(opened, image) if find_format(format_name, to).geo else None
+        steps = write(
+            opened, to, format=format_name, region=box, plane=chosen, tile=tile, georeference=geo, overwrite=overwrite
+        )
         report = drive(steps, "Exporting")
     if as_json:
         print_json(asdict(report))
@@ -73,7 +85,27 @@ def export(
             out.print(f"Note: {loss}", highlight=False)
 
 
-def _numbers(text: str, option: str, count: int) -> list[int]:
+def georeference_of(project: Project, image: str | None) -> Georeference | None:
+    """Where the project's image lies on the Earth; None where the image is not there or does not say it."""
+    from napari_relay.formats import Georeference
+    from napari_relay.sources import open_image
+
+    place = image or str(project.path.parent / project.image_name)
+    if image is None and not Path(place).exists():
+        return None
+    with open_image(place) as source:
+        if source.fingerprint != project.fingerprint:
+            raise UsageError(f"{place} is not the image of {project.path}.", "Name the right one (--image).")
+        return None if source.crs is None or source.affine is None else Georeference(source.crs, source.affine)
+
+
+def numbers(text: str, option: str, count: int) -> list[int]:
+    """`count` whole numbers with commas between.
+
+    Raises
+    ------
+    UsageError
+    """
     words = text.split(",")
     if len(words) != count or not all(word.strip().lstrip("-").isdecimal() for word in words):
         raise UsageError(f"{option} {text!r} is not {count} whole numbers.", f"Write them as {','.join('1' * count)}.")

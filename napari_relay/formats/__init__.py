@@ -1,11 +1,22 @@
-"""Exports, one file a format; each is read back and compared before it takes its name.
+"""Exports and imports, one file a format; what is exported is read back and compared before it takes its name.
 
 This room must not know windows, models or sessions: it streams from a project, tile by tile, and never holds an array
-of the image's size. Read `export.py` first, then `registry.py`.
+of the image's size. Read `export.py` and `importing.py` first, then `registry.py`.
 """
 
 from napari_relay.formats.export import ExportReport, export, known_losses
+from napari_relay.formats.importing import ImportReport, import_file, recognise
 from napari_relay.formats.job import Georeference
 from napari_relay.formats.registry import FORMATS, Format
 
-__all__ = ["FORMATS", "ExportReport", "Format", "Georeference", "export", "known_losses"]
+__all__ = [
+    "FORMATS",
+    "ExportReport",
+    "Format",
+    "Georeference",
+    "ImportReport",
+    "export",
+    "import_file",
+    "known_losses",
+    "recognise",
+]

@@ -121,5 +121,9 @@ def as_rgb(value: Any, place: Place) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
+    if value is None:
+        return "nothing"
+    if isinstance(value, list | dict):  # never spelled out: aliases of YAML make them endless
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 40 else text[:37] + "..."

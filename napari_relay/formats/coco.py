@@ -246,10 +246,9 @@ def _shape(entry: Mapping[str, Any], place: Place, frame: Frame) -> tuple[Polygo
 
 
 def _rectangle(value: Any, place: Place) -> Ring:
-    box = as_list(value, place)
-    if len(box) != 4:
+    if not isinstance(value, list) or len(value) != 4:
         raise place.bad("there is neither an outline nor a bbox of four numbers")
-    x, y, width, height = (as_float(number, place.item(index)) for index, number in enumerate(box))
+    x, y, width, height = (as_float(number, place.item(index)) for index, number in enumerate(value))
     return np.array([[y, x], [y, x + width], [y + height, x + width], [y + height, x]])
 
 

@@ -5,29 +5,38 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
 
 _WAITING = 8
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece(Generic[T]):
+    value: T
 
 
 class _Stopped(Exception):
     """The feeder gave up; unwinds the puller."""
 
 
-class Feed:
+class Feed(Generic[T]):
     """Runs `pull(pieces)` in a thread; `put` gives it the next piece.
 
     A context manager: leaving it waits for the call to end and raises what it raised. Leaving it by an error, or by
     closing the generator it stands in, makes the puller stop at its next piece.
     """
 
-    def __init__(self, pull: Callable[[Iterator[bytes]], None]) -> None:
+    def __init__(self, pull: Callable[[Iterator[T]], None], name: str = "export") -> None:
         self._pull = pull
-        self._pieces: queue.Queue[bytes | type[_Stopped] | None] = queue.Queue(_WAITING)
+        self._pieces: queue.Queue[_Piece[T] | type[_Stopped] | None] = queue.Queue(_WAITING)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="export", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def put(self, piece: bytes) -> None:
+    def put(self, piece: T) -> None:
         """Hand a piece over; waits while the puller is behind.
 
         Raises
@@ -35,7 +44,7 @@ class Feed:
         OSError
             Whatever the call raised.
         """
-        self._put(piece)
+        self._put(_Piece(piece))
         if self._error is not None:
             raise self._error
 
@@ -49,7 +58,7 @@ class Feed:
         if kind is None and self._error is not None:
             raise self._error
 
-    def _put(self, piece: bytes | type[_Stopped] | None) -> None:
+    def _put(self, piece: _Piece[T] | type[_Stopped] | None) -> None:
         while self._thread.is_alive():
             try:
                 self._pieces.put(piece, timeout=0.2)
@@ -65,8 +74,8 @@ class Feed:
         except BaseException as error:  # raised again in the thread that feeds
             self._error = error
 
-    def _take(self) -> Iterator[bytes]:
+    def _take(self) -> Iterator[T]:
         while (piece := self._pieces.get()) is not None:
             if isinstance(piece, type):
                 raise _Stopped
-            yield piece
+            yield piece.value

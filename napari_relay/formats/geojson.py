@@ -130,8 +130,12 @@ def _features(feature: Mapping[str, Any], place: Place, target: Target, depth: i
     properties = as_object(properties, place.field("properties"))
     shape = as_object(feature["geometry"], place.field("geometry"))
     polygons = tuple(read_geometry(shape, place.field("geometry")))
-    if polygons:
-        frame = target.check(Frame(target.whole.box, _plane(shape, place.field("geometry"))), place.field("geometry"))
+    if not polygons:
+        target.skipped[str(shape.get("type"))] += 1
+    else:
+        frame = target.check(
+            Frame(target.whole.box, _plane(shape, place.field("geometry"), target)), place.field("geometry")
+        )
         facts = _facts(feature, properties, place.field("properties"))
         yield Found(place, facts, frame, polygons, area=_stated_area(properties))
     children = properties.get("childObjects")
@@ -179,9 +183,9 @@ def _ellipse(ring: Ring) -> Ring:
     return points
 
 
-def _plane(shape: Mapping[str, Any], place: Place) -> Plane:
+def _plane(shape: Mapping[str, Any], place: Place, target: Target) -> Plane:
     if shape.get("plane") is None:
-        return Plane()
+        return target.plane
     plane = as_object(shape["plane"], place.field("plane"))
     t, z = (as_int(plane.get(axis, 0), place.field(f"plane.{axis}"), 0, 2**31) for axis in "tz")
     return Plane(t, z)

@@ -13,6 +13,7 @@ from napari_relay.store import ProjectReader
 
 TILE = 512
 
+Affine = tuple[float, float, float, float, float, float]
 IdTile = npt.NDArray[np.unsignedinteger]
 
 
@@ -24,7 +25,7 @@ class Georeference:
     """
 
     crs: str
-    affine: tuple[float, float, float, float, float, float]
+    affine: Affine
 
     def at(self, y0: int, x0: int) -> Georeference:
         """Of the part of the image whose first pixel is (y0, x0)."""

@@ -118,6 +118,7 @@ def read(path: Path, target: Target) -> Iterator[Found]:
         shape = as_object(value, place)
         part = _part(shape, place, frame)
         if part is None:
+            target.skipped[str(shape["shape_type"])] += 1
             continue
         label = as_text(shape.get("label"), place.field("label"))
         number = None if shape.get("group_id") is None else as_int(shape["group_id"], place.field("group_id"))

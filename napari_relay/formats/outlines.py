@@ -24,7 +24,7 @@ Ring = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
 MAX_CROSSINGS = 200_000_000
 """So many crossings of outline and pixel rows are filled for one batch; more is no object but an attack."""
-_BAND = 4_000_000
+_BAND = 400_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,6 +198,12 @@ def outline_length(polygons: Sequence[Polygon]) -> int:
     """Length of all rings, along the axes, in whole pixels. Tells a spike of no width, which fills no pixel."""
     rings = [ring for part in polygons for ring in (part.shell, *part.holes)]
     return round(sum(float(np.abs(ring[1:] - ring[:-1]).sum() + np.abs(ring[0] - ring[-1]).sum()) for ring in rings))
+
+
+def beside_corners(polygons: Sequence[Polygon]) -> float:
+    """How far the farthest corner of a ring lies from a corner of pixels, in pixels along an axis."""
+    rings = [ring for part in polygons for ring in (part.shell, *part.holes)]
+    return max((float(np.abs(ring - np.round(ring)).max()) for ring in rings if len(ring)), default=0.0)
 
 
 def fill(polygons: Sequence[Polygon], clip: Box) -> Runs:

@@ -12,12 +12,14 @@ from napari_relay.formats import runs as runs_
 from napari_relay.formats.facts import Facts
 from napari_relay.formats.frames import Frame
 from napari_relay.formats.job import ExportJob
-from napari_relay.formats.outlines import outline_length, trace_all
+from napari_relay.formats.outlines import beside_corners, outline_length, trace_all
 from napari_relay.formats.records import Found, Record, records_of, with_runs
 from napari_relay.formats.runs import Runs
 from napari_relay.geometry import Plane
 
 _COLUMNS = ("id", "pixels", "parts", "holes", "outline", "facts", "t", "z")
+MAX_SHIFT_PX = 0.01
+"""So far may a corner lie from where it was before, in pixels."""
 
 
 class RecordWitness:
@@ -95,6 +97,8 @@ class RecordWitness:
             yield self._pixels_differ(noted, runs, item)
         if item.counted and isinstance(item.shape, tuple):
             parts, holes = len(item.shape), sum(len(part.holes) for part in item.shape)
+            if beside_corners(item.shape) > MAX_SHIFT_PX:
+                yield f"lies {beside_corners(item.shape):.3f} pixels beside the corners of pixels"
             if outline_length(item.shape) != noted["outline"]:
                 yield f"has an outline of {outline_length(item.shape)} instead of {noted['outline']} pixels"
         else:

@@ -7,9 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_relay.errors import UsageError
-from napari_relay.formats import coco, geojson, label_png, label_tiff, labelme, ome_zarr, yolo
+from napari_relay.formats import (
+    coco,
+    geojson,
+    geojson_crs,
+    georeferencing,
+    geotiff,
+    label_png,
+    label_reading,
+    label_tiff,
+    labelme,
+    ome_zarr,
+    yolo,
+)
 from napari_relay.formats.facts import Facts
-from napari_relay.formats.job import ExportJob, Georeference, IdTile
+from napari_relay.formats.job import Affine, ExportJob, IdTile
 from napari_relay.formats.records import Found, Watch
 from napari_relay.formats.target import Target
 from napari_relay.formats.witness import Place
@@ -36,7 +48,7 @@ class Format:
     many_planes : whether one file holds several t and z planes.
     max_side, max_pixels : of one picture.
     check : refuses what it cannot hold.
-    read_georeference : where it says where the image lies on the Earth.
+    read_crs, read_affine : what it says of where the image lies on the Earth; such a format asks for a georeference.
     """
 
     name: str
@@ -49,15 +61,25 @@ class Format:
     max_side: int | None = None
     max_pixels: int | None = None
     check: Callable[[ExportJob], None] | None = None
-    read_georeference: Callable[[Path], Georeference] | None = None
+    read_crs: Callable[[Path], str] | None = None
+    read_affine: Callable[[Path], Affine] | None = None
+
+    @property
+    def geo(self) -> bool:
+        """Whether its coordinates are those of the Earth."""
+        return self.read_crs is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFormat(Format):
-    """A picture of ids. `read_facts` says what the file knows of each id beside its pixels."""
+    """A picture of ids.
+
+    `read` makes objects of a picture of any origin; `read_facts` says what the file knows of each id.
+    """
 
     write: WriteTiles
     read_back: ReadTiles
+    read: ReadRecords
     read_facts: Callable[[Path], Mapping[int, Facts]] | None = None
 
 
@@ -81,6 +103,7 @@ _ALL: tuple[LabelFormat | RecordFormat, ...] = (
         many_planes=True,
         write=ome_zarr.write,
         read_back=ome_zarr.read_back,
+        read=label_reading.read_zarr,
         read_facts=ome_zarr.read_facts,
     ),
     LabelFormat(
@@ -91,6 +114,7 @@ _ALL: tuple[LabelFormat | RecordFormat, ...] = (
         many_planes=True,
         write=label_tiff.write,
         read_back=label_tiff.read_back,
+        read=label_reading.read_tiff,
     ),
     LabelFormat(
         name="label-png",
@@ -101,6 +125,19 @@ _ALL: tuple[LabelFormat | RecordFormat, ...] = (
         check=label_png.check,
         write=label_png.write,
         read_back=label_png.read_back,
+        read=label_reading.read_png,
+    ),
+    LabelFormat(
+        name="geotiff",
+        title="GeoTIFF of object ids with CRS and affine",
+        suffixes=(".geo.tif", ".geo.tiff"),
+        losses=(_UPPER,),
+        check=georeferencing.check,
+        read_crs=lambda path: geotiff.read_georeference(path).crs,
+        read_affine=lambda path: geotiff.read_georeference(path).affine,
+        write=geotiff.write,
+        read_back=geotiff.read_back,
+        read=geotiff.read,
     ),
     RecordFormat(
         name="geojson",
@@ -111,6 +148,17 @@ _ALL: tuple[LabelFormat | RecordFormat, ...] = (
         many_planes=True,
         write=geojson.write,
         read=geojson.read,
+    ),
+    RecordFormat(
+        name="geojson-crs",
+        title="GeoJSON in the image's coordinate reference system",
+        suffixes=(".geo.json", ".geo.geojson"),
+        kept=geojson_crs.KEPT,
+        many_frames=True,
+        check=geojson_crs.check,
+        read_crs=geojson_crs.read_crs,
+        write=geojson_crs.write,
+        read=geojson_crs.read,
     ),
     RecordFormat(
         name="coco",

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 
 from napari_relay.formats.checking import Place
 from napari_relay.formats.frames import Frame
 from napari_relay.formats.job import Georeference
-from napari_relay.geometry import Box
+from napari_relay.geometry import Box, Plane
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Level-0 (height, width), number of t and z planes, file name and place on the Earth of the image."""
+    """Level-0 (height, width), number of t and z planes, file name and place on the Earth of the image.
+
+    `plane` is where objects go of which a file does not say it; `skipped` counts what a reader passed over, by kind.
+    """
 
     shape: tuple[int, int]
     sizes: tuple[int, int] = (1, 1)
     image_name: str = ""
     georeference: Georeference | None = None
+    plane: Plane = field(default_factory=Plane)
+    skipped: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
     def whole(self) -> Frame:
-        """The first plane of the image as a frame."""
-        return Frame(Box(0, 0, *self.shape))
+        """The whole of the image's plane."""
+        return Frame(Box(0, 0, *self.shape), self.plane)
 
     def names(self, file_name: str) -> bool:
         """Whether a file name, with or without folders and ending, means this image."""

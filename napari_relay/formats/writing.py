@@ -8,19 +8,20 @@ from collections import Counter
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from napari_relay.errors import ExportError, ImageError, ImportFileError
 from napari_relay.formats.certificate import Tally
 from napari_relay.formats.facts import Facts
-from napari_relay.formats.job import ExportJob, Georeference
-from napari_relay.formats.record_witness import RecordWitness
+from napari_relay.formats.georeferencing import same_crs
+from napari_relay.formats.job import ExportJob
+from napari_relay.formats.record_witness import MAX_SHIFT_PX, RecordWitness
 from napari_relay.formats.registry import LabelFormat, RecordFormat
 from napari_relay.formats.target import Target
 from napari_relay.formats.witness import Witness
 
 UNREADABLE = (ValueError, LookupError, TypeError, EOFError, zlib.error, struct.error, RuntimeError)
 """What libraries raise for a file that is not what they wrote."""
-MAX_SHIFT_PX = 0.01
-"""So far may a corner of the image lie from where it was before, in pixels."""
 
 
 def steps_of(job: ExportJob, chosen: LabelFormat | RecordFormat) -> int:
@@ -44,11 +45,9 @@ def write_file(
         else:
             tally = yield from _write_records(job, chosen, path, name)
     except (ImportFileError, ImageError, *UNREADABLE) as error:
-        raise ExportError(
-            f"{name} was not written correctly: it cannot be read back ({error}).", "Check the disk, then export again."
-        ) from error
-    if chosen.read_georeference is not None and job.georeference is not None:
-        _compare_georeference(job, chosen.read_georeference(path), name)
+        raise _wrong(name, f"it cannot be read back ({error})") from error
+    if chosen.geo:
+        _compare_georeference(job, chosen, path, name)
         tally.georeferenced = True
     tally.files = 1
     return tally
@@ -73,10 +72,7 @@ def _compare_facts(job: ExportJob, chosen: LabelFormat, found: Mapping[int, Fact
     for number in known.keys() | found.keys():
         expected, read = known.get(number), found.get(number)
         if expected is None or read is None or expected.only(chosen.kept) != read.only(chosen.kept):
-            raise ExportError(
-                f"{name} was not written correctly: read back, object {number} has other facts ({read}).",
-                "Check the disk, then export again.",
-            )
+            raise _wrong(name, f"read back, object {number} has other facts ({read})")
 
 
 def _write_records(job: ExportJob, chosen: RecordFormat, path: Path, name: str) -> Generator[int, None, Tally]:
@@ -90,20 +86,23 @@ def _write_records(job: ExportJob, chosen: RecordFormat, path: Path, name: str) 
     )
 
 
-def _compare_georeference(job: ExportJob, found: Georeference, name: str) -> None:
-    expected = job.georeference
-    assert expected is not None
-    # Labels begin at the region's first pixel, shapes keep the image's own coordinates.
-    placed = expected.at(job.region.y0, job.region.x0)
-    pixel = max(abs(number) for number in (*expected.affine[:2], *expected.affine[3:5]))
-    for y, x in ((0, 0), (0, job.region.width), (job.region.height, 0), (job.region.height, job.region.width)):
-        a, b, c, d, e, f = (one - other for one, other in zip(found.affine, placed.affine, strict=True))
-        if max(abs(a * x + b * y + c), abs(d * x + e * y + f)) > MAX_SHIFT_PX * pixel:
-            raise ExportError(
-                f"{name} was not written correctly: read back, its affine is {found.affine}.", "Export it again."
-            )
-    if found.crs != expected.crs:
-        raise ExportError(
-            f"{name} was not written correctly: read back, its CRS is {found.crs} instead of {expected.crs}.",
-            "Export it again.",
-        )
+def _compare_georeference(job: ExportJob, chosen: LabelFormat | RecordFormat, path: Path, name: str) -> None:
+    georeference = job.georeference
+    assert georeference is not None
+    assert chosen.read_crs is not None
+    crs = chosen.read_crs(path)
+    if not same_crs(crs, georeference.crs):
+        raise _wrong(name, f"read back, its CRS is {crs or 'missing'} instead of {georeference.crs}")
+    if chosen.read_affine is None:  # of shapes: that their pixels are right has been shown
+        return
+    found, placed = chosen.read_affine(path), georeference.at(job.region.y0, job.region.x0).affine
+    pixel = max(abs(number) for number in (*placed[:2], *placed[3:5]))
+    a, b, c, d, e, f = (one - other for one, other in zip(found, placed, strict=True))
+    for y, x in np.ndindex(2, 2):
+        row, column = y * job.region.height, x * job.region.width
+        if max(abs(a * column + b * row + c), abs(d * column + e * row + f)) > MAX_SHIFT_PX * pixel:
+            raise _wrong(name, f"read back, its affine is {found} instead of {placed}")
+
+
+def _wrong(name: str, what: str) -> ExportError:
+    return ExportError(f"{name} was not written correctly: {what}.", "Check the disk, then export again.")

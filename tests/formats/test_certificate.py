@@ -25,10 +25,8 @@ from napari_relay.geometry import Box, Plane
 from napari_relay.store import Project
 from napari_relay.store.values import ObjectState
 
-RECORDS = [
-    name for name, entry in FORMATS.items() if isinstance(entry, RecordFormat) and entry.read_georeference is None
-]
-LABELS = [name for name, entry in FORMATS.items() if isinstance(entry, LabelFormat) and entry.read_georeference is None]
+RECORDS = [name for name, entry in FORMATS.items() if isinstance(entry, RecordFormat) and not entry.geo]
+LABELS = [name for name, entry in FORMATS.items() if isinstance(entry, LabelFormat) and not entry.geo]
 
 Records = Iterator[Record]
 
