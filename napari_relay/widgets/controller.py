@@ -23,6 +23,7 @@ from napari_relay.errors import (
     EngineClosedError,
     RelayError,
     SupersededError,
+    UsageError,
 )
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import Change
@@ -149,7 +150,7 @@ class ClickController:
             self._refresh()
             return False
         del self._drafts[draft.plane]
-        draft.class_name = self.ledger.current_class
+        draft.class_name = draft.own_class or self.ledger.current_class
         if draft.pending:
             self._leaving.append(draft)
         else:
@@ -188,6 +189,37 @@ class ClickController:
             self._plane = plane
             self.cancel_prefetch()
             self._refresh()
+
+    def do(self, change: Callable[[], object]) -> None:
+        """Change the project, in the order in which everything is done; what goes wrong is told."""
+        self._runner.submit(change, failed=self._failed, keep=True)
+
+    def take_up(self, object_id: int) -> None:
+        """Correct an object: its mask and clicks come back as what is clicked on its plane, and accepting gives the
+        same object another mask. Not while something else is being clicked there."""
+        workspace = self.workspace
+
+        def read() -> Draft:
+            stored = workspace.project.object(object_id)
+            if stored.state == "locked":
+                raise UsageError(f"Object {object_id} is locked.", "Unlock it first.")
+            clicks, views = workspace.project.origin(object_id)
+            draft = Draft(workspace.session(plane=stored.plane), stored.plane, own_class=stored.class_name)
+            draft.session.resume(
+                object_id, stored.box, stored.mask, clicks=clicks, views=views, score=stored.score,
+                seconds=stored.seconds,
+            )  # fmt: skip
+            return draft
+
+        def done(draft: Draft) -> None:
+            present = self._drafts.get(draft.plane)
+            if present is not None and present.session.clicks:
+                self.notice.emit("Accept or drop the mask you are working on first.")
+                return
+            self._drafts[draft.plane] = draft
+            self._refresh()
+
+        self._runner.submit(read, done, self._failed)
 
     def choose_class(self, digit: int) -> bool:
         """The class of that digit becomes the current one; False when there is none."""

@@ -79,6 +79,7 @@ class RelayWidget(QWidget):
         self._drops = CheckpointDrops(self.panels.model.use_file, self)
         self.setAcceptDrops(True)
         self._window: QMainWindow | None = None
+        self.objects: Any = None
         self._wanted = True
         self._ended = False
         self._connect()
@@ -109,6 +110,7 @@ class RelayWidget(QWidget):
         panels.images.activated.connect(self._image_picked)
         panels.classes.picked.connect(self._class_picked)
         panels.keys.clicked.connect(self.show_keys)
+        panels.table.clicked.connect(self.show_objects)
         panels.retry.clicked.connect(desk.retry)
         panels.settings.changed.connect(self._change_settings)
         panels.model.chosen.connect(self._checkpoint_chosen)
@@ -167,6 +169,23 @@ class RelayWidget(QWidget):
         for open_dialog in self.findChildren(KeysDialog):
             open_dialog.close()
         KeysDialog(self).show()
+
+    def show_objects(self) -> None:
+        """The table of all objects and the history, in a dock of their own below the image."""
+        if self._window is None:
+            return
+        if self.objects is None:
+            from napari_relay.widgets.objects_panel import ObjectsPanel
+
+            self.objects = ObjectsPanel(self.desk, self._notify)
+            self.objects.closed.connect(self._objects_closed)
+            self.viewer.window.add_dock_widget(self.objects, name="Relay objects", area="bottom")
+        dock = self.objects.parent()
+        dock.show()
+        dock.raise_()
+
+    def _objects_closed(self) -> None:
+        self.objects = None
 
     def _toggle(self) -> None:
         self.disarm() if self.desk.armed else self.arm()
@@ -249,6 +268,11 @@ class RelayWidget(QWidget):
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self._quit)
+        if self.objects is not None:
+            objects, self.objects = self.objects, None
+            objects.shutdown()
+            if not keep_layers:
+                self.viewer.window.remove_dock_widget(objects)
         left = self.desk.close()
         if not keep_layers:
             self._take_away(left)

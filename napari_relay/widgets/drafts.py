@@ -16,6 +16,7 @@ class Draft:
 
     pending : jobs of its session that were asked for and not answered.
     class_name : the current class when it was accepted.
+    own_class : the class of an object that was taken up, which it keeps.
     """
 
     session: Any
@@ -23,6 +24,7 @@ class Draft:
     pending: int = 0
     error: str = ""
     class_name: str = ""
+    own_class: str = ""
 
     @property
     def proposal(self) -> Any:

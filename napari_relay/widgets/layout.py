@@ -58,6 +58,8 @@ class DockLayout:
         self.project.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.model = ModelPanel(settings.checkpoint)
         self.settings = SettingsForm(settings)
+        self.table = QPushButton("All objects and history ...")
+        self.table.setToolTip("A table of all objects: sort, filter, change many at once, correct one.")
         self.keys = QPushButton("All keys (?)")
         self.commands = [
             (QPushButton("Accept"), Command.ACCEPT),
@@ -113,6 +115,7 @@ class DockLayout:
         work.addWidget(_title("Class"))
         work.addWidget(self.classes)
         work.addWidget(_row(self.objects, self.project, stretch=1))
+        work.addWidget(self.table)
 
         body = QWidget()
         column = _column(body)

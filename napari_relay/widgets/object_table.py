@@ -209,6 +209,7 @@ class ObjectTable(QWidget):
         self.model.edited.connect(self._edited)
         self.view.selectionModel().selectionChanged.connect(self._selection_changed)
         self.view.delete_pressed.connect(self._delete)
+        self.view.enter_pressed.connect(self._take_up)
         self.text.textChanged.connect(lambda _: self._rest.start())
         self._rest.timeout.connect(self._filter)
         self.classes.currentIndexChanged.connect(lambda _: self._filter())
@@ -235,6 +236,7 @@ class _Rows(QTableView):
     """Rows of one height, chosen whole."""
 
     delete_pressed = Signal()
+    enter_pressed = Signal()
 
     def __init__(self, model: ObjectModel, parent: QWidget) -> None:
         super().__init__(parent)
@@ -263,6 +265,11 @@ class _Rows(QTableView):
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         if event is not None and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
             self.delete_pressed.emit()
+            event.accept()
+            return
+        if event is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            # Qt would pass it on to the window, where it accepts a mask.
+            self.enter_pressed.emit()
             event.accept()
             return
         super().keyPressEvent(event)

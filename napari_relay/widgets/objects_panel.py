@@ -1,0 +1,172 @@
+"""Objects and history of the image worked on, in one panel; follows the desk from image to image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QEvent, Signal
+from qtpy.QtWidgets import QLabel, QStackedLayout, QTabWidget, QWidget
+
+from napari_relay.store import Change, StoredObject
+from napari_relay.widgets.controller import ClickController, sentence
+from napari_relay.widgets.desk import Desk
+from napari_relay.widgets.history_panel import HistoryPanel
+from napari_relay.widgets.looking import PickTool, fly_to
+from napari_relay.widgets.measures import pixel_area
+from napari_relay.widgets.object_model import ObjectModel
+from napari_relay.widgets.object_table import ObjectTable
+from napari_relay.widgets.threads import Runner, WindowThread
+
+
+class ObjectsPanel(QWidget):
+    """The table and the history of what the desk has open. Who makes it calls `shutdown`.
+
+    Parameters
+    ----------
+    desk : the image worked on.
+    notify : shows a sentence to the user.
+    make_runner : makes a runner for reading.
+    """
+
+    closed = Signal()
+    """The user closed the panel; it is of no use any more."""
+
+    def __init__(
+        self, desk: Desk, notify: Callable[[str], None], make_runner: Callable[[], Runner] = WindowThread.single
+    ) -> None:
+        super().__init__()
+        self._docked = False
+        self._desk, self._notify, self._make_runner = desk, notify, make_runner
+        self.book: Book | None = None
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(QLabel("Open an image and start the click tool to see its objects."))
+        self._picking: PickTool | None = PickTool(desk.viewer, self._pick)
+        desk.changed.connect(self._follow)
+        self._follow()
+
+    def shutdown(self) -> None:
+        """Let go of the desk and the viewer, end the thread. A second call does nothing."""
+        if self._picking is None:
+            return
+        self._picking.close()
+        self._picking = None
+        self._desk.changed.disconnect(self._follow)
+        self._close_book()
+
+    def event(self, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                # The dock's x: napari forgets the widget.
+                self.shutdown()
+                self.closed.emit()
+                self.deleteLater()
+        return bool(super().event(event))
+
+    def _follow(self, *_: object) -> None:
+        """Open the book of another image, or show news of the one that is open."""
+        controller = self._desk.controller
+        if self.book is not None and self.book.controller is not controller:
+            self._close_book()
+        if self.book is None and controller is not None:
+            self.book = Book(controller, self._make_runner(), self._notify)
+            self.book.table.picked.connect(self._fly)
+            self.book.table.taken_up.connect(self._take_up)
+            self._stack.addWidget(self.book.tabs)
+            self._stack.setCurrentWidget(self.book.tabs)
+        if self.book is not None and controller is not None:
+            self.book.table.show_classes([choice.name for choice in controller.ledger.classes])
+
+    def _close_book(self) -> None:
+        if self.book is not None:
+            book, self.book = self.book, None
+            book.close()
+            self._stack.removeWidget(book.tabs)
+            book.tabs.deleteLater()
+
+    def _fly(self, object_id: int) -> None:
+        if self.book is not None:
+            self.book.look_up(object_id, self._fly_to)
+
+    def _take_up(self, object_id: int) -> None:
+        if self.book is not None:
+            self._fly(object_id)
+            self.book.controller.take_up(object_id)
+
+    def _fly_to(self, stored: StoredObject) -> None:
+        layer = self._desk.layer
+        if layer is not None and not self._desk.sight.blocked:
+            fly_to(self._desk.viewer, layer, stored.box, stored.plane, self._desk.sight.sizes_t_z)
+
+    def _pick(self, position: tuple[float, ...]) -> None:
+        desk = self._desk
+        if self.book is None or desk.layer is None or desk.sight.blocked:
+            return
+        point = desk.sight.point(position)
+        if desk.sight.inside(point):
+            self.book.find_at(point.y, point.x, point.plane)
+
+
+class Book:
+    """Table and history of one open image.
+
+    Parameters
+    ----------
+    controller : of the image; its runner writes.
+    runner : reads; owned.
+    """
+
+    def __init__(self, controller: ClickController, runner: Runner, notify: Callable[[str], None]) -> None:
+        self.controller, self._runner, self._notify = controller, runner, notify
+        self._project = controller.workspace.project
+        self.model = ObjectModel(self._project, runner, pixel_area(controller.workspace.source))
+        self.table = ObjectTable(self.model, self.write)
+        self.history = HistoryPanel(self._project, runner, self.write)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self.table, "Objects")
+        self.tabs.addTab(self.history, "History")
+        self.model.failed.connect(self._failed)
+        self._project.changed.connect(self._project_changed)
+        self.model.load()
+        self.history.load()
+
+    def write(self, change: Callable[[Any], object]) -> None:
+        """Change the project in the order in which everything of this image is done."""
+        project = self._project
+        self.controller.do(lambda: change(project))
+
+    def look_up(self, object_id: int, then: Callable[[StoredObject], None]) -> None:
+        """Hand over an object as it is now; nothing when it is gone."""
+
+        def done(rows: list[StoredObject]) -> None:
+            if rows:
+                then(rows[0])
+
+        self._runner.submit(lambda: self._project.rows([object_id]), done, self._failed)
+
+    def find_at(self, y: float, x: float, plane: Any) -> None:
+        """Select the object under a level-0 point."""
+
+        def done(stored: StoredObject | None) -> None:
+            if stored is not None:
+                self.table.select(stored.id)
+
+        self._runner.submit(lambda: self._project.object_at(y, x, plane), done, self._failed)
+
+    def close(self) -> None:
+        self._project.changed.disconnect(self._project_changed)
+        self.model.close()
+        self._runner.close()
+
+    def _project_changed(self, change: Change) -> None:
+        # In the thread that made the change.
+        self._runner.post(lambda: self._changed(change))
+
+    def _changed(self, change: Change) -> None:
+        self.model.project_changed(change)
+        self.history.load()
+
+    def _failed(self, error: BaseException) -> None:
+        self._notify(sentence(error))
