@@ -14,7 +14,7 @@ from napari_relay.store import overlap as rules
 from napari_relay.store.bulk import check_unprotected, checked_state
 from napari_relay.store.changing import count_words
 from napari_relay.store.overlap import Settled
-from napari_relay.store.reshaping import Reshaping
+from napari_relay.store.painting import Painting
 from napari_relay.store.values import (
     Actor,
     Change,
@@ -29,10 +29,10 @@ from napari_relay.store.values import (
 from napari_relay.views.values import ViewPair
 
 
-class Project(Reshaping):
+class Project(Painting):
     """One image's objects, classes and history. What can be asked is in `ProjectReader`, what cares for the file in
     `ProjectFile`, undo and redo in `ChangingProject`, what changes objects but not their masks in `BulkChanges`,
-    merging and splitting in `Reshaping`.
+    merging and splitting in `Reshaping`, strokes in `Painting`.
 
     Every change is one transaction: when the method returns, it is on the disk; when it raises, nothing has changed.
     """
