@@ -44,7 +44,7 @@ def act(project: Project, rng: np.random.Generator) -> None:
     """One random action: what will be said before it, and what it promised after it."""
     live = [stored.id for stored in project.objects() if stored.state != "locked"]
     kinds = ["accept", "accept", "import", "undo", "redo", "jump"]
-    kinds += ["delete", "class", "state", "note", "revise", "replace"] if live else []
+    kinds += ["delete", "class", "state", "note", "revise", "replace", "merge", "erase"] if live else []
     kind = str(rng.choice(kinds))
     some = sorted({int(i) for i in rng.choice(live, min(3, len(live)), replace=False)}) if live else []
     if kind in ("undo", "redo"):
@@ -71,6 +71,8 @@ def act(project: Project, rng: np.random.Generator) -> None:
         say(did=kind, name=name, objects=[place(box, mask) for box, mask in masks], ids=made)
     elif kind in ("revise", "replace"):
         revise(project, rng, kind, some[0])
+    elif kind in ("merge", "erase"):
+        reshape(project, rng, kind, some)
     else:
         word = str(rng.choice({"class": ["a", "b", "c"], "state": STATES, "note": ["", "x"]}.get(kind, [""])))
         say(trying=kind, ids=some, word=word)
@@ -97,6 +99,27 @@ def revise(project: Project, rng: np.random.Generator, kind: str, object_id: int
     say(trying=kind, **fact)
     project.revise(object_id, box, mask, overlap=rule)
     say(did=kind, **fact)
+
+
+def reshape(project: Project, rng: np.random.Generator, kind: str, some: list[int]) -> None:
+    """Merge some objects, or rub out a part of one; `losers` are those that are changed or gone."""
+    if kind == "merge" and len(some) > 1:
+        held = [project.object(i) for i in some]
+        whole = Box(0, 0, *SHAPE)
+        union = np.logical_or.reduce([stored.mask_in(whole) for stored in held])
+        tight = tight_box(whole, union)
+        fact = {"losers": dict.fromkeys(map(str, some[1:])) | {str(some[0]): place(tight, union[tight.slices])}}
+        say(trying=kind, **fact)
+        project.merge(some)
+        say(did=kind, **fact)
+    elif kind == "erase":
+        box, mask = random_mask(rng)
+        if not (project.object(some[0]).mask_in(box) & mask).any():
+            return
+        fact = {"losers": {str(some[0]): what_is_left(project, some[0], Settled(box, mask))}}
+        say(trying=kind, **fact)
+        project.erase(some[0], box, mask)
+        say(did=kind, **fact)
 
 
 def what_is_left(project: Project, object_id: int, settled: Settled) -> list | None:

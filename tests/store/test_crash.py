@@ -70,8 +70,9 @@ class Model:
                     "class": fact["name"], "box": box, "area": area, "state": "accepted", "note": "",
                 }  # fmt: skip
                 self.next_id += 1
-        elif kind in ("revise", "replace"):
-            self.reshape(fact["id"], fact["object"])
+        elif kind in ("revise", "replace", "merge", "erase"):
+            if "id" in fact:
+                self.reshape(fact["id"], fact["object"])
             for loser, left in fact["losers"].items():
                 self.reshape(int(loser), left)
         else:

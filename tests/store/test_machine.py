@@ -201,6 +201,72 @@ class ProjectMachine(RuleBasedStateMachine):
         self.project.delete(ids, actor=actor)
 
     @precondition(lambda self: self.truth.objects)
+    @rule(seed=SEEDS, data=st.data(), erase=st.booleans(), overlap=RULES)
+    def stroke(self, seed: int, data: st.DataObject, erase: bool, overlap: Overlap) -> None:
+        box, mask = random_mask(seed)
+        object_id = data.draw(st.sampled_from(sorted(self.truth.objects)))
+        old, losers = self.truth.objects[object_id], {}
+        stroke = Held("", box, mask, old.plane, 0)
+        if erase:
+            pixels = old.pixels() & ~stroke.pixels()
+        else:
+            settled, losers = self.truth.settle(stroke, overlap, Actor.USER, object_id)
+            pixels = old.pixels() | (settled.pixels() if settled is not None else False)
+        if self.refused({object_id}, Actor.USER) or (pixels == old.pixels()).all():
+            with pytest.raises((UsageError, EmptyProposalError)):
+                self.do_stroke(object_id, box, mask, erase, overlap)
+            return
+        self.truth.act()
+        new = old.cut_to(pixels)
+        if new is None:
+            del self.truth.objects[object_id]
+        else:
+            self.truth.put(object_id, new, losers)
+        self.do_stroke(object_id, box, mask, erase, overlap)
+
+    def do_stroke(self, object_id: int, box: Box, mask: np.ndarray, erase: bool, overlap: Overlap) -> None:
+        if erase:
+            self.project.erase(object_id, box, mask)
+        else:
+            self.project.paint(object_id, box, mask, rule=overlap)
+
+    @precondition(lambda self: len(self.truth.objects) > 1)
+    @rule(data=st.data())
+    def merge(self, data: st.DataObject) -> None:
+        ids = self.some_ids(data)
+        held = [self.truth.objects[i] for i in sorted(ids)]
+        if len(ids) < 2 or self.refused(ids, Actor.USER) or len({one.plane for one in held}) > 1:
+            with pytest.raises(UsageError):
+                self.project.merge(ids)
+            return
+        self.truth.act()
+        union = np.logical_or.reduce([one.pixels() for one in held])
+        for object_id in ids:
+            del self.truth.objects[object_id]
+        self.truth.objects[min(ids)] = held[0].cut_to(union)._replace(order=self.truth.order)
+        self.project.merge(ids)
+
+    @precondition(lambda self: self.truth.objects)
+    @rule(data=st.data())
+    def split(self, data: st.DataObject) -> None:
+        object_id = data.draw(st.sampled_from(sorted(self.truth.objects)))
+        old = self.truth.objects[object_id]
+        halves = [old.pixels(), old.pixels()]
+        middle = (old.box.x0 + old.box.x1) // 2
+        halves[0][:, middle:] = False
+        halves[1][:, :middle] = False
+        parts = [part for part in (old.cut_to(half) for half in halves) if part is not None]
+        given = [(part.box, part.mask) for part in parts]
+        if len(parts) < 2 or self.refused({object_id}, Actor.USER):
+            with pytest.raises(UsageError):
+                self.project.split(object_id, given)
+            return
+        self.truth.act()
+        _, ids = self.project.split(object_id, given)
+        for new_id, part in zip(ids, parts, strict=True):
+            self.truth.objects[new_id] = part._replace(order=self.truth.order)
+
+    @precondition(lambda self: self.truth.objects)
     @rule(data=st.data(), name=NAMES)
     def set_class(self, data: st.DataObject, name: str) -> None:
         ids = self.some_ids(data)
