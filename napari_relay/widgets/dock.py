@@ -177,7 +177,7 @@ class RelayWidget(QWidget):
         if self.objects is None:
             from napari_relay.widgets.objects_panel import ObjectsPanel
 
-            self.objects = ObjectsPanel(self.desk, self._notify)
+            self.objects = ObjectsPanel(self.desk, self._notify, self._take_away)
             self.objects.closed.connect(self._objects_closed)
             self.viewer.window.add_dock_widget(self.objects, name="Relay objects", area="bottom")
         dock = self.objects.parent()

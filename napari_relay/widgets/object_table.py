@@ -75,6 +75,7 @@ class ObjectTable(QWidget):
         self.set_class = _menu_button("Class", [])
         self.note = _button("Note ...", self._ask_note)
         self.correct = _button("Correct", self._take_up)
+        self.merge = _button("Merge", self._merge)
         self.delete = _button("Delete", self._delete)
         self.buttons = (self.set_state, self.set_class, self.note, self.delete)
         self._build()
@@ -131,6 +132,9 @@ class ObjectTable(QWidget):
     def _delete(self) -> None:
         self._change(lambda project, ids: project.delete(ids))
 
+    def _merge(self) -> None:
+        self._change(lambda project, ids: project.merge(ids))
+
     def _ask_note(self) -> None:
         text, ok = QInputDialog.getText(self, "Note", f"Note for {plural(len(self.selected_ids()), 'object')}:")
         if ok:
@@ -166,6 +170,7 @@ class ObjectTable(QWidget):
         for button in self.buttons:
             button.setEnabled(len(ids) > 0)
         self.correct.setEnabled(len(ids) == 1)
+        self.merge.setEnabled(len(ids) > 1)
         self._show_count(len(ids))
         if len(ids) == 1 and not self._following and tuple(ids) != self._last:
             self.picked.emit(int(ids[0]))
@@ -223,7 +228,7 @@ class ObjectTable(QWidget):
         for widget in (self.text, self.classes, self.states):
             head.addWidget(widget, 1 if widget is self.text else 0)
         foot.addWidget(self.count, 1)
-        for widget in (self.correct, *self.buttons):
+        for widget in (self.correct, self.merge, *self.buttons):
             foot.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)

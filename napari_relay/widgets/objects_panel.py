@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QEvent, Signal
-from qtpy.QtWidgets import QLabel, QStackedLayout, QTabWidget, QWidget
+from qtpy.QtWidgets import QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from napari_relay.store import Change, StoredObject
 from napari_relay.widgets.controller import ClickController, sentence
 from napari_relay.widgets.desk import Desk
+from napari_relay.widgets.drawing_bar import DrawingBar
 from napari_relay.widgets.history_panel import HistoryPanel
 from napari_relay.widgets.looking import PickTool, fly_to
 from napari_relay.widgets.measures import pixel_area
@@ -26,6 +27,7 @@ class ObjectsPanel(QWidget):
     ----------
     desk : the image worked on.
     notify : shows a sentence to the user.
+    take_away : takes layers of ours out of the viewer, soon.
     make_runner : makes a runner for reading.
     """
 
@@ -33,13 +35,23 @@ class ObjectsPanel(QWidget):
     """The user closed the panel; it is of no use any more."""
 
     def __init__(
-        self, desk: Desk, notify: Callable[[str], None], make_runner: Callable[[], Runner] = WindowThread.single
+        self,
+        desk: Desk,
+        notify: Callable[[str], None],
+        take_away: Callable[[list[Any]], None],
+        make_runner: Callable[[], Runner] = WindowThread.single,
     ) -> None:
         super().__init__()
         self._docked = False
         self._desk, self._notify, self._make_runner = desk, notify, make_runner
         self.book: Book | None = None
-        self._stack = QStackedLayout(self)
+        pages = QWidget()
+        self._stack = QStackedLayout(pages)
+        self.drawing = DrawingBar(desk, lambda: self.book, notify, take_away)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(pages, 1)
+        column.addWidget(self.drawing)
         self._stack.addWidget(QLabel("Open an image and start the click tool to see its objects."))
         self._picking: PickTool | None = PickTool(desk.viewer, self._pick)
         desk.changed.connect(self._follow)
