@@ -14,6 +14,7 @@ from napari_relay.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_relay.formats import Georeference
+    from napari_relay.sources import Source
     from napari_relay.store import Project
 
 
@@ -25,8 +26,8 @@ def export(
         typer.Option(
             "--format",
             "-f",
-            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme, yolo-seg, geotiff or geojson-crs; told by "
-            "the ending of --out.",
+            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme, yolo-seg, geotiff, geojson-crs or "
+            "training-set; told by the ending of --out.",
         ),
     ] = None,
     region: Annotated[
@@ -37,8 +38,14 @@ def export(
         int | None, typer.Option("--tile", help="Cut the image into squares of so many pixels, offsets in the names.")
     ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="The image, where it is not beside its project; for geo formats only.")
+        str | None,
+        typer.Option(
+            "--image", help="The image, where it is not beside its project; for geo formats and training sets."
+        ),
     ] = None,
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="Only reviewed and locked objects; for training sets.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,24 +60,36 @@ def export(
       napari-relay export slide.svs.relay --out labels.ome.zarr
       napari-relay export slide.svs.relay --out for_qupath.geojson
       napari-relay export slide.svs.relay --format coco --tile 4096 --out instances.json
+      napari-relay export slide.svs.relay --format training-set --out crops
     """
     from napari_relay.formats import export as write
     from napari_relay.formats import known_losses
     from napari_relay.formats.registry import find_format
+    from napari_relay.formats.training_set import LOSSES, export_training_set
+    from napari_relay.formats.training_set import NAME as TRAINING_SET
     from napari_relay.geometry import Box, Plane
     from napari_relay.store import Project
 
-    known = known_losses(to, format_name)
+    training = format_name == TRAINING_SET
+    if training and (region or plane or tile):
+        raise UsageError("A training set is of the whole project.", "Leave --region, --plane and --tile away.")
+    known = LOSSES if training else known_losses(to, format_name)
     for loss in known:
         err.print(f"Note: {loss}", markup=False, highlight=False)
     box = None if region is None else Box(*numbers(region, "--region", 4))
     chosen = None if plane is None else Plane(*numbers(plane, "--plane", 2))
     with Project.open(project, create=False, read_only=True) as opened:
-        geo = georeference_of(opened, image) if find_format(format_name, to).geo else None
-        steps = write(
-            opened, to, format=format_name, region=box, plane=chosen, tile=tile, georeference=geo, overwrite=overwrite
-        )
-        report = drive(steps, "Exporting")
+        if training:
+            with image_of(opened, image) as source:
+                steps = export_training_set(opened, source, to, reviewed_only=reviewed, overwrite=overwrite)
+                report = drive(steps, "Exporting")
+        else:
+            geo = georeference_of(opened, image) if find_format(format_name, to).geo else None
+            steps = write(
+                opened, to, format=format_name, region=box, plane=chosen, tile=tile, georeference=geo,
+                overwrite=overwrite,
+            )  # fmt: skip
+            report = drive(steps, "Exporting")
     if as_json:
         print_json(asdict(report))
         return
@@ -85,17 +104,32 @@ def export(
             out.print(f"Note: {loss}", highlight=False)
 
 
+def image_of(project: Project, image: str | None) -> Source:
+    """The project's image, open: the one that is named, else the one beside the project.
+
+    Raises
+    ------
+    UsageError
+        It is another one.
+    ImageError
+        There is none.
+    """
+    from napari_relay.sources import open_image
+
+    source = open_image(image or str(project.path.parent / project.image_name))
+    if source.fingerprint != project.fingerprint:
+        source.close()
+        raise UsageError(f"{source.where} is not the image of {project.path}.", "Name the right one (--image).")
+    return source
+
+
 def georeference_of(project: Project, image: str | None) -> Georeference | None:
     """Where the project's image lies on the Earth; None where the image is not there or does not say it."""
     from napari_relay.formats import Georeference
-    from napari_relay.sources import open_image
 
-    place = image or str(project.path.parent / project.image_name)
-    if image is None and not Path(place).exists():
+    if image is None and not (project.path.parent / project.image_name).exists():
         return None
-    with open_image(place) as source:
-        if source.fingerprint != project.fingerprint:
-            raise UsageError(f"{place} is not the image of {project.path}.", "Name the right one (--image).")
+    with image_of(project, image) as source:
         return None if source.crs is None or source.affine is None else Georeference(source.crs, source.affine)
 
 

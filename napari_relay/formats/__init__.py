@@ -8,6 +8,7 @@ from napari_relay.formats.export import ExportReport, export, known_losses
 from napari_relay.formats.importing import ImportReport, import_file, recognise
 from napari_relay.formats.job import Georeference
 from napari_relay.formats.registry import FORMATS, Format
+from napari_relay.formats.training_set import export_training_set
 
 __all__ = [
     "FORMATS",
@@ -16,6 +17,7 @@ __all__ = [
     "Georeference",
     "ImportReport",
     "export",
+    "export_training_set",
     "import_file",
     "known_losses",
     "recognise",

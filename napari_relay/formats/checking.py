@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_relay.errors import ImportFileError
 from napari_relay.formats.outlines import Ring
@@ -85,6 +86,11 @@ def as_points(value: Any, place: Place, *, at_least: int = 3) -> Ring:
         array = np.asarray(points)
     except (ValueError, OverflowError):  # lists of unlike length
         raise place.bad("its points have unlike numbers of coordinates") from None
+    return _checked_ring(array, place, at_least)
+
+
+def _checked_ring(array: npt.NDArray[Any], place: Place, at_least: int = 3) -> Ring:
+    """(x, y) pairs as they came as a ring of (y, x)."""
     if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind not in "iuf":
         raise place.bad("a list of [x, y] pairs of numbers is expected")
     ring = array[:, 1::-1].astype(np.float64)
@@ -102,7 +108,13 @@ def as_flat_points(value: Any, place: Place) -> Ring:
     numbers = as_list(value, place)
     if len(numbers) % 2:
         raise place.bad(f"it has {len(numbers)} numbers, of which one has no partner")
-    return as_points([numbers[i : i + 2] for i in range(0, len(numbers), 2)], place)
+    try:
+        array = np.asarray(numbers)
+    except (ValueError, OverflowError):
+        raise place.bad("numbers are expected") from None
+    if array.ndim != 1:
+        raise place.bad("numbers are expected")
+    return _checked_ring(array.reshape(-1, 2), place)
 
 
 def as_rgb(value: Any, place: Place) -> str:

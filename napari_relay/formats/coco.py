@@ -11,7 +11,6 @@ Foreign files may have polygons, run lengths as numbers (CVAT) or packed (pycoco
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +129,6 @@ def check(job: ExportJob) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """What stands before the annotations: the pictures that are of this image, all their ids, and the classes."""
-
-    frames: Mapping[int, Frame]
-    others: frozenset[int]
-    categories: Mapping[int, tuple[str, str | None]]
-
-
 def read(path: Path, target: Target) -> Iterator[Found]:
     """The annotations of the pictures that belong to the image.
 
@@ -146,12 +136,15 @@ def read(path: Path, target: Target) -> Iterator[Found]:
     ------
     ImportFileError
     """
-    head = _read_head(path, target)
+    head = _Head(path, target)
     found_any = False
     for key, index, value in read_top(path):
         if key != "annotations":
+            head.take(key, index, value)
             continue
-        found_any = True
+        if not found_any:
+            found_any = True
+            head.complete()
         if index >= 0:
             place = Place(path.name).field("annotations").item(index)
             found = _found(as_object(value, place), place, head)
@@ -161,27 +154,59 @@ def read(path: Path, target: Target) -> Iterator[Found]:
         raise Place(path.name).field("annotations").bad("a COCO file has this list")
 
 
-def _read_head(path: Path, target: Target) -> _Head:
-    images: list[tuple[Mapping[str, Any], Place]] = []
-    categories: dict[int, tuple[str, str | None]] = {}
-    for key, index, value in read_top(path):
-        place = Place(path.name).field(key).item(index)
-        if key == "images" and index >= 0:
-            images.append((as_object(value, place), place))
-        elif key == "categories" and index >= 0:
+class _Head:
+    """The pictures that are of this image, the ids of the others, and the classes.
+
+    They mostly stand before the annotations; where they do not, the file is read twice.
+    """
+
+    def __init__(self, path: Path, target: Target) -> None:
+        self._path = path
+        self._target = target
+        self._images: list[tuple[Mapping[str, Any], Place]] = []
+        self._seen: set[str] = set()
+        self.categories: dict[int, tuple[str, str | None]] = {}
+        self.frames: dict[int, Frame] = {}
+        self.others: set[int] = set()
+
+    def take(self, key: str, index: int, value: Any) -> None:
+        """Note what stands at the top of the file."""
+        place = Place(self._path.name).field(key).item(index)
+        if index < 0:
+            self._seen.add(key)
+        elif key == "images":
+            self._images.append((as_object(value, place), place))
+        elif key == "categories":
             entry = as_object(value, place)
             color = entry.get("color")
-            categories[as_int(entry.get("id"), place.field("id"))] = (
+            self.categories[as_int(entry.get("id"), place.field("id"))] = (
                 as_text(entry.get("name"), place.field("name")),
                 None if color is None else as_rgb(color, place.field("color")),
             )
-    ids = [as_int(image.get("id"), place.field("id")) for image, place in images]
-    frames = {number: frame for number, (image, place) in zip(ids, images, strict=True)
-              if (frame := _frame(image, place, target, alone=len(images) == 1)) is not None}  # fmt: skip
-    if not frames:
-        name = target.image_name or "the image"
-        raise Place(path.name).field("images").bad(f"none of its {len(images)} pictures is {name}")
-    return _Head(frames, frozenset(ids) - frames.keys(), categories)
+
+    def complete(self) -> None:
+        """Make sure that all is known, and sort the pictures.
+
+        Raises
+        ------
+        ImportFileError
+            No picture is of the image.
+        """
+        if not {"images", "categories"} <= self._seen:
+            self._images.clear()
+            for key, index, value in read_top(self._path):
+                self.take(key, index, value)
+        for image, place in self._images:
+            number = as_int(image.get("id"), place.field("id"))
+            frame = _frame(image, place, self._target, alone=len(self._images) == 1)
+            if frame is None:
+                self.others.add(number)
+            else:
+                self.frames[number] = frame
+        if not self.frames:
+            name = self._target.image_name or "the image"
+            place = Place(self._path.name).field("images")
+            raise place.bad(f"none of its {len(self._images)} pictures is {name}")
 
 
 def _frame(image: Mapping[str, Any], place: Place, target: Target, *, alone: bool) -> Frame | None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_relay.errors import ExportError, StorageError
+from napari_relay.errors import StorageError
 from napari_relay.formats.certificate import Tally, certificate, certificate_path
 from napari_relay.formats.frames import Frame, boxes_of, frames_of
 from napari_relay.formats.job import ExportJob, Georeference
+from napari_relay.formats.placing import check_path, put_certificate, put_in_place, remove
 from napari_relay.formats.planning import check_holds, make_job
 from napari_relay.formats.registry import Format, LabelFormat, RecordFormat, find_format
 from napari_relay.formats.writing import steps_of, write_file
 from napari_relay.geometry import Box, Plane
 from napari_relay.sources.pyramid import Progress, pyramid_shapes
 from napari_relay.store import Project, ProjectReader
-from napari_relay.store.backup import sync_folder
-from napari_relay.store.folders import remove_folder
 
 _FACTS = {
     "id": "numbers", "class_name": "classes", "color": "colours", "state": "states", "score": "scores",
@@ -108,7 +106,7 @@ def export(
     """
     path = Path(path)
     chosen = find_format(format, path)
-    _check_path(path, overwrite=overwrite)
+    check_path(path, overwrite=overwrite)
 
     def plan(of: ProjectReader) -> ExportJob:
         job = make_job(of, region, plane, tile, level_shapes, pixel_size_um, georeference)
@@ -141,12 +139,12 @@ def _run(
         # Of one moment: an object accepted meanwhile is in the next export, not in half of this one.
         with closing(project.snapshot()) as snapshot:
             job = plan(snapshot)
-            _remove(partial)
+            remove(partial)
             tally = yield from _write(job, chosen, path, partial)
             report = _report(job, chosen, path, tally)
             proof = certificate(job, report, tally, chosen.kept, partial)
-        _put_in_place(partial, path)
-        _put_certificate(certificate_path(path), proof)
+        put_in_place(partial, path)
+        put_certificate(certificate_path(path), proof)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -154,7 +152,7 @@ def _run(
             f"Cannot write the export {path}: {error.strerror or error}.", "Free some space, or choose another place."
         ) from error
     finally:
-        _remove(partial)
+        remove(partial)
     return report
 
 
@@ -223,38 +221,3 @@ def _report(job: ExportJob, chosen: Format, path: Path, tally: Tally) -> ExportR
 
 def _some(ids: Sequence[int]) -> str:
     return ", ".join(str(i) for i in ids[:10]) + (" .." if len(ids) > 10 else "")
-
-
-def _check_path(path: Path, *, overwrite: bool) -> None:
-    if not path.parent.is_dir():
-        raise ExportError(f"The folder {path.parent} does not exist.", "Make it, or choose another place.")
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path} already exists.", "Choose another name, or allow to replace it.")
-
-
-def _put_in_place(partial: Path, path: Path) -> None:
-    if partial.is_file():
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-    # A certificate never stands beside what it does not speak of.
-    certificate_path(path).unlink(missing_ok=True)
-    if path.is_dir():
-        remove_folder(path)
-    partial.replace(path)
-    sync_folder(path.parent)
-
-
-def _put_certificate(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        remove_folder(path)
-    else:
-        path.unlink(missing_ok=True)

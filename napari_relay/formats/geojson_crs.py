@@ -130,7 +130,9 @@ def read(path: Path, target: Target) -> Iterator[Found]:
 
 
 def _named_crs(path: Path) -> str:
-    for key, _, value in read_top(path):
+    for key, index, value in read_top(path):
+        if key == "features" and index >= 0:
+            break  # whoever names a system does so before
         if key == "crs" and value is not None:
             place = Place(path.name).field("crs.properties")
             properties = as_object(as_object(value, Place(path.name).field("crs")).get("properties"), place)

@@ -13,6 +13,7 @@ from napari_relay.formats.checking import Place
 _CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def read_top(path: Path) -> Iterator[tuple[str, int, Any]]:
@@ -176,4 +177,4 @@ class JsonWriter:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)

@@ -40,6 +40,7 @@ def write(job: ExportJob, path: Path, watch: Watch) -> Iterator[int]:
     (frame,) = frames_of(job)
     with JsonWriter(path) as out:
         out.member("version", _VERSION)
+        out.member("relay", frame.to_json(job.project.image_name))
         out.member("flags", {})
         out.begin_list("shapes")
         for count, record in enumerate(watch(frame), start=1):
@@ -51,7 +52,6 @@ def write(job: ExportJob, path: Path, watch: Watch) -> Iterator[int]:
         out.member("imageData", None)
         out.member("imageHeight", frame.box.height)
         out.member("imageWidth", frame.box.width)
-        out.member("relay", frame.to_json(job.project.image_name))
 
 
 def _shapes(record: Record) -> Iterator[dict[str, Any]]:
@@ -153,8 +153,13 @@ def _facts(shape: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 def _frame(path: Path, target: Target) -> Frame:
     """The place of the picture in the image."""
-    head = {key: value for key, index, value in read_top(path) if index < 0 and key != "imageData"}
+    head: dict[str, Any] = {}
     place = Place(path.name)
+    for key, index, value in read_top(path):
+        if index < 0 and key != "imageData":
+            head[key] = value
+        if head.get("relay") is not None:
+            break
     if head.get("relay") is not None:
         ours = place.field("relay")
         return target.check(frame_from_json(as_object(head["relay"], ours), ours), ours)

@@ -194,16 +194,19 @@ def _signed_area(ring: Ring) -> float:
     return float((ring[:, 1] * following[:, 0] - following[:, 1] * ring[:, 0]).sum()) / 2
 
 
-def outline_length(polygons: Sequence[Polygon]) -> int:
-    """Length of all rings, along the axes, in whole pixels. Tells a spike of no width, which fills no pixel."""
-    rings = [ring for part in polygons for ring in (part.shell, *part.holes)]
-    return round(sum(float(np.abs(ring[1:] - ring[:-1]).sum() + np.abs(ring[0] - ring[-1]).sum()) for ring in rings))
+def measure(polygons: Sequence[Polygon]) -> tuple[int, float]:
+    """Length of all rings along the axes, and how far a corner lies from a corner of pixels, both in pixels.
 
-
-def beside_corners(polygons: Sequence[Polygon]) -> float:
-    """How far the farthest corner of a ring lies from a corner of pixels, in pixels along an axis."""
-    rings = [ring for part in polygons for ring in (part.shell, *part.holes)]
-    return max((float(np.abs(ring - np.round(ring)).max()) for ring in rings if len(ring)), default=0.0)
+    The length tells a spike of no width, which fills no pixel, and the distance a shift of less than a pixel.
+    """
+    length, beside = 0.0, 0.0
+    for part in polygons:
+        for ring in (part.shell, *part.holes):
+            whole = np.rint(ring)
+            length += float(np.abs(whole[1:] - whole[:-1]).sum() + np.abs(whole[0] - whole[-1]).sum())
+            if ring.dtype.kind == "f":
+                beside = max(beside, float(np.abs(ring - whole).max()))
+    return round(length), beside
 
 
 def fill(polygons: Sequence[Polygon], clip: Box) -> Runs:

@@ -6,13 +6,14 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from napari_relay.errors import ExportError
 from napari_relay.formats import runs as runs_
 from napari_relay.formats.facts import Facts
 from napari_relay.formats.frames import Frame
 from napari_relay.formats.job import ExportJob
-from napari_relay.formats.outlines import beside_corners, outline_length, trace_all
+from napari_relay.formats.outlines import measure, trace_all
 from napari_relay.formats.records import Found, Record, records_of, with_runs
 from napari_relay.formats.runs import Runs
 from napari_relay.geometry import Plane
@@ -33,6 +34,7 @@ class RecordWitness:
     def __init__(self, job: ExportJob, kept: frozenset[str]) -> None:
         self._job = job
         self._kept = kept
+        self._compared = attrgetter(*sorted(kept))
         self._noted = {name: array("q") for name in _COLUMNS}
         self.classes: Counter[str] = Counter()
         self._objects: set[int] = set()
@@ -84,7 +86,7 @@ class RecordWitness:
         origin, plane = record.frame.box, record.frame.plane
         pixels = runs_.checksum(runs_.shift(record.runs, origin.y0, origin.x0))
         own = record.facts.id or 0
-        shape = (len(record.polygons), record.n_holes, outline_length(record.polygons))
+        shape = (len(record.polygons), record.n_holes, measure(record.polygons)[0])
         values = (own, pixels, *shape, self._hash(record.facts), plane.t, plane.z)
         for name, value in zip(_COLUMNS, values, strict=True):
             self._noted[name].append(value)
@@ -97,10 +99,11 @@ class RecordWitness:
             yield self._pixels_differ(noted, runs, item)
         if item.counted and isinstance(item.shape, tuple):
             parts, holes = len(item.shape), sum(len(part.holes) for part in item.shape)
-            if beside_corners(item.shape) > MAX_SHIFT_PX:
-                yield f"lies {beside_corners(item.shape):.3f} pixels beside the corners of pixels"
-            if outline_length(item.shape) != noted["outline"]:
-                yield f"has an outline of {outline_length(item.shape)} instead of {noted['outline']} pixels"
+            length, beside = measure(item.shape)
+            if beside > MAX_SHIFT_PX:
+                yield f"lies {beside:.3f} pixels beside the corners of pixels"
+            if length != noted["outline"]:
+                yield f"has an outline of {length} instead of {noted['outline']} pixels"
         else:
             traced = trace_all([runs])[0]
             parts, holes = len(traced), sum(len(part.holes) for part in traced)
@@ -124,7 +127,7 @@ class RecordWitness:
         return f"has other pixels (IoU {share:.6f}, {runs_.area_of(runs)} instead of {runs_.area_of(true)})"
 
     def _hash(self, facts: Facts) -> int:
-        return zlib.crc32(repr(facts.only(self._kept)).encode())
+        return zlib.crc32(repr(self._compared(facts)).encode())
 
 
 def _wrong(name: str, what: str) -> ExportError:

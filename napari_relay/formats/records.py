@@ -113,11 +113,13 @@ def _fill(batch: list[Found], shape: tuple[int, int]) -> list[Runs]:
             return [runs for item in batch for runs in _fill([item], shape)]
         raise batch[0].place.bad(f"its outline is too long: {error}") from error
     for item, outlined in zip(batch, filled, strict=True):
-        box = item.frame.box.intersect(image)
-        if isinstance(item.shape, tuple):
-            result.append(runs_.clip(outlined, box))
-        else:
-            result.append(runs_.clip(runs_.shift(item.shape, item.frame.box.y0, item.frame.box.x0), box))
+        runs = outlined
+        if not isinstance(item.shape, tuple):
+            runs = runs_.shift(item.shape, item.frame.box.y0, item.frame.box.x0)
+        elif item.frame.box == image:  # cut when it was filled
+            result.append(runs)
+            continue
+        result.append(runs_.clip(runs, item.frame.box.intersect(image)))
     return result
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from PIL import Image
 
 from napari_relay.geometry import Box
+from napari_relay.sources import open_image
 from napari_relay.store import Project
 
 Run = Callable[..., Any]
@@ -118,3 +120,41 @@ def test_wrong_numbers_are_a_wrong_call(run: Run, project: Path, tmp_path: Path,
 
     assert ran.code == 2
     assert words[1] in ran.err
+
+
+def test_a_training_set_needs_the_image_of_the_project(run: Run, tmp_path: Path):
+    Image.new("L", (90, 80), 7).save(tmp_path / "b.png")
+    Image.new("L", (90, 80), 9).save(tmp_path / "c.png")
+    with open_image(tmp_path / "b.png") as source:
+        settings = {"fingerprint": source.fingerprint, "shape": source.shape, "image_name": "b.png"}
+    with Project.open(tmp_path / "b.png.relay", **settings) as opened:
+        opened.accept(Box(10, 20, 50, 60), np.ones((40, 40), bool))
+    words = ("export", tmp_path / "b.png.relay", "--format", "training-set", "--out", tmp_path / "set")
+
+    assert run(*words, "--image", tmp_path / "c.png").code == 2
+    assert run(*words, "--tile", "64").code == 2
+    assert run(*words, "--reviewed").code == 1
+    assert run(*words).code == 0
+    assert len(list((tmp_path / "set").glob("*/labels/*.png"))) == 1
+
+
+def test_geo_formats_take_their_place_from_the_image(run: Run, tmp_path: Path):
+    rasterio = pytest.importorskip("rasterio")
+    place = {"crs": "EPSG:32618", "transform": rasterio.Affine(0.5, 0, 450_000, 0, -0.5, 4_640_000)}
+    with rasterio.open(
+        tmp_path / "g.tif", "w", driver="GTiff", height=80, width=90, count=1, dtype="uint8", **place
+    ) as dataset:
+        dataset.write(np.arange(80 * 90, dtype=np.uint8).reshape(80, 90), 1)
+    with open_image(tmp_path / "g.tif") as source:
+        settings = {"fingerprint": source.fingerprint, "shape": source.shape, "image_name": "g.tif"}
+    with Project.open(tmp_path / "g.tif.relay", **settings) as opened:
+        opened.accept(Box(10, 20, 50, 60), np.ones((40, 40), bool))
+
+    for name in ("out.geo.tif", "out.geo.json"):
+        assert run("export", tmp_path / "g.tif.relay", "--out", tmp_path / name).code == 0
+        assert run("import", tmp_path / "g.tif.relay", tmp_path / name).code == 0
+
+    with rasterio.open(tmp_path / "out.geo.tif") as dataset:
+        assert (dataset.crs.to_string(), dataset.transform) == ("EPSG:32618", place["transform"])
+    with Project.open(tmp_path / "g.tif.relay", create=False, read_only=True) as opened:
+        assert [item.box for item in opened.objects()] == [Box(10, 20, 50, 60)] * 4

@@ -270,7 +270,7 @@ def test_the_certificate_of_another_export_is_not_left_beside_a_new_one(new_proj
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_module(), "_put_certificate", full)
+    monkeypatch.setattr(export_module(), "put_certificate", full)
     with pytest.raises(Exception, match="No space left"):
         finish(export(project, tmp_path / "out.geojson", overwrite=True))
     assert not (tmp_path / "out.geojson.certificate.json").exists()
