@@ -34,7 +34,6 @@ class Tally:
     parts: int = 0
     holes: int = 0
     tiles: int = 0
-    hidden_pixels: int = 0
     ids: set[int] = field(default_factory=set)
     hidden: set[int] = field(default_factory=set)
     classes: Counter[str] = field(default_factory=Counter)
@@ -46,7 +45,6 @@ class Tally:
         self.parts += other.parts
         self.holes += other.holes
         self.tiles += other.tiles
-        self.hidden_pixels += other.hidden_pixels
         self.ids |= other.ids
         self.hidden |= other.hidden
         self.classes += other.classes

@@ -66,8 +66,25 @@ def read_zarr(path: Path, target: Target) -> Iterator[Found]:
     ------
     ImportFileError, ImageError
     """
+    path = _label_group(path)
     _check_chunks(path)
     return _objects(_opened(path, target, _zarr_region), _zarr_facts(path))
+
+
+def _label_group(path: Path) -> Path:
+    """The labels themselves, where a whole image with its `labels/` is given.
+
+    Raises
+    ------
+    ImportFileError
+        It has several.
+    """
+    inner = path / "labels"
+    groups = sorted(group for group in inner.iterdir() if group.is_dir()) if inner.is_dir() else []
+    groups = [group for group in groups if group.resolve().is_relative_to(path.resolve())]
+    if len(groups) > 1:
+        raise Place(path.name).bad(f"it has several labels: name one of {', '.join(group.name for group in groups)}")
+    return groups[0] if groups else path
 
 
 def read_png(path: Path, target: Target) -> Iterator[Found]:

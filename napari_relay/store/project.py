@@ -206,10 +206,11 @@ class Project(Painting):
         EmptyProposalError, UsageError, StorageError
             As `accept`; or there is no object. Nothing has changed then, and nothing when `new` raises.
         """
+        colors = {} if colors is None else colors  # may be filled while `new` is read
         with self._database.write() as db:
             action = actions.begin_action(db, "import", "import", actor=actor)
             ids, left_out, losers = importing.insert_all(
-                db, action, new, self.shape, self.sizes, colors or {}, self._rule(db, overlap), actor
+                db, action, new, self.shape, self.sizes, colors, self._rule(db, overlap), actor
             )
             actions.set_summary(db, action, f"import {len(ids)} objects{f' from {summary}' if summary else ''}")
             done, changes = actions.get_action(db, action), objects.changes_of(db, ids, "import")
