@@ -113,7 +113,8 @@ def _accept(window: Window) -> Accept:
         window.on_draw = look
         pressed = time.perf_counter()
         window.press("Return")
-        window.until(lambda: bool(seen and stored and rendered), "the object is on screen, disk and pyramid")
+        for what, there in (("disk", stored), ("screen", seen), ("label pyramid", rendered)):
+            window.until(lambda there=there: bool(there), f"the object is on the {what}")  # type: ignore[misc]
         window.on_draw = None
     ((object_id, found.transaction, committed),) = stored
     found.frames, found.screen = seen[0][0], (seen[0][1] - pressed) * 1000

@@ -169,7 +169,8 @@ class Window:
 
         def quiet() -> bool:
             nonlocal state
-            busy = self.dock._turns._calls or not all(layer.loaded for layer in self.viewer.layers)
+            waiting = self.dock._turns._calls or self.dock.desk.scene._waiting
+            busy = waiting or not all(layer.loaded for layer in self.viewer.layers)
             if busy or state[0] != self.drawn:
                 state = (self.drawn, time.perf_counter())
             return time.perf_counter() - state[1] > quiet_s

@@ -122,9 +122,11 @@ class Watch:
                 self._looked = self._drawn
                 if self._shows_image():
                     self.times["pixels"] = time.time()
+            if "armed" not in self.times and self._desk().armed:
+                self.times["armed"] = now
             if "ready" not in self.times and self._is_ready():
                 self.times["ready"] = now
-            if not {"pixels", "ready"} <= self.times.keys():
+            if not {"pixels", "armed", "ready"} <= self.times.keys():
                 return
         if steady:
             self.times.setdefault("usable", now)

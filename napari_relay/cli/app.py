@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import functools
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -17,25 +19,46 @@ import typer
 from typer.core import TyperGroup
 
 from napari_relay import __version__
-from napari_relay.cli import demo, doctor, evaluate, export, history, import_, info, relocate, repair, segment
-from napari_relay.cli import open as open_
 from napari_relay.cli.console import err
 from napari_relay.engine.process import PATIENT
 from napari_relay.errors import RelayError, UsageError
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+COMMANDS = {
+    "open": "napari_relay.cli.open:open_window",
+    "demo": "napari_relay.cli.demo:demo",
+    "segment": "napari_relay.cli.segment:segment",
+    "evaluate": "napari_relay.cli.evaluate:evaluate",
+    "export": "napari_relay.cli.export:export",
+    "import": "napari_relay.cli.import_:import_",
+    "info": "napari_relay.cli.info:info",
+    "history": "napari_relay.cli.history:history",
+    "repair": "napari_relay.cli.repair:repair",
+    "relocate": "napari_relay.cli.relocate:relocate",
+    "doctor": "napari_relay.cli.doctor:doctor",
+}
+"""Name -> module:function. A module is imported when its command is called, so that the window does not wait for
+what other commands need."""
 
 
 class FileOrCommand(TyperGroup):
     """Takes a first word that is no command's name as a file to open, and words our errors."""
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        return _load(name) if name in COMMANDS else None
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             self._refuse_mistyped_command(args[0])
             args = ["open", *args]
         return super().resolve_command(ctx, args)
 
     def _refuse_mistyped_command(self, word: str) -> None:
         looks_like_a_name = word.isidentifier() and not Path(word).exists()
-        close = difflib.get_close_matches(word, self.commands, n=1)
+        close = difflib.get_close_matches(word, COMMANDS, n=1)
         if looks_like_a_name and close:
             raise UsageError(
                 f"{word!r} is neither a command nor a file here.", f"Did you mean `napari-relay {close[0]}`?"
@@ -49,6 +72,14 @@ class FileOrCommand(TyperGroup):
                 raise
             err.print(f"Error: {_sentence(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code if isinstance(error, RelayError) else 1) from None
+
+
+@functools.cache
+def _load(name: str) -> Any:
+    module, function = COMMANDS[name].split(":")
+    one = typer.Typer(rich_markup_mode="rich", add_completion=False, context_settings=CONTEXT)
+    one.command(name)(getattr(importlib.import_module(module), function))
+    return typer.main.get_command(one)
 
 
 def _sentence(error: RelayError | OSError | MemoryError) -> str:
@@ -66,7 +97,7 @@ app = typer.Typer(
     cls=FileOrCommand,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
 )
 
 
@@ -97,20 +128,9 @@ def napari_relay(
       napari-relay doctor                     what is wrong here, and how to mend it
     """
     if ctx.invoked_subcommand is None:
-        open_.open_window(image=None)
+        from napari_relay.cli.open import open_window
 
-
-app.command("open")(open_.open_window)
-app.command("demo")(demo.demo)
-app.command("segment")(segment.segment)
-app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("import")(import_.import_)
-app.command("info")(info.info)
-app.command("history")(history.history)
-app.command("repair")(repair.repair)
-app.command("relocate")(relocate.relocate)
-app.command("doctor")(doctor.doctor)
+        open_window(image=None)
 
 
 def _debug_first(words: Sequence[str]) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import Change
 from napari_relay.widgets.binding import LayerShape
 from napari_relay.widgets.objects import ObjectsLayer
 from napari_relay.widgets.threads import Runner
 from napari_relay.widgets.transforms import data_to_world_matrix
+
+if TYPE_CHECKING:
+    # Only a name here: the store is imported by the thread that opens an image, not before the window shows.
+    from napari_relay.store import Change
 
 TILE = 512
 """Side of the tiles that the pyramid is rendered in."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
@@ -26,7 +27,6 @@ from napari_relay.errors import (
     UsageError,
 )
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import Change
 from napari_relay.widgets.accepting import Accepting
 from napari_relay.widgets.drafts import Draft, Scene
 from napari_relay.widgets.ledger import Ledger
@@ -34,6 +34,10 @@ from napari_relay.widgets.opening import Opened
 from napari_relay.widgets.state import Model, Phase, Shown
 from napari_relay.widgets.threads import Runner
 from napari_relay.widgets.transforms import ImagePoint
+
+if TYPE_CHECKING:
+    # Only a name here: the store is imported by the thread that opens an image, not before the window shows.
+    from napari_relay.store import Change
 
 log = logging.getLogger(__name__)
 

@@ -35,12 +35,14 @@ class Means:
 
     make_runner : makes a runner for an image.
     later : calls a function in a later turn of the event loop.
+    soon : the same, a few milliseconds later.
     open_workspace : (source, project or None) -> Workspace; called in a runner's thread.
     take_away : takes layers of ours out of the viewer, soon.
     """
 
     make_runner: Callable[[], Runner]
     later: Callable[[Callable[[], None]], None]
+    soon: Callable[[Callable[[], None]], None]
     open_workspace: Callable[[Source, Path | None], Any]
     take_away: Callable[[list[Any]], None]
 
@@ -85,7 +87,7 @@ class Desk:
         self.viewer, self._means, self._project = viewer, means, project
         self.images = ImageChoice(viewer)
         self.sight = Sight(viewer, means.later)
-        self.scene = SceneLayers(viewer, means.later)
+        self.scene = SceneLayers(viewer, means.later, means.soon)
         self.tool = ClickTool(
             viewer, on_click=self._clicked, on_hover=self._hovered, on_yield=lambda: self.yielded.emit()
         )
@@ -137,8 +139,8 @@ class Desk:
         if self.layer is None or self.armed:
             return
         self.tool.arm()
-        self._prepare()
         self._open()
+        self._prepare()
         self._tell()
 
     def disarm(self) -> None:
@@ -186,7 +188,6 @@ class Desk:
     def _prepare(self) -> None:
         if self.sight.frame is not None:
             self.scene.prepare(self.sight.frame, LayerShape.of(self.layer).plane)
-            self.scene.raise_all()
 
     def _open(self) -> None:
         if self.layer is None or self.controller is not None or self._opening is not None or self._failure:
@@ -251,8 +252,8 @@ class Desk:
         if layer is None:
             self.tool.disarm()
         elif self.armed:
-            self._prepare()
             self._open()
+            self._prepare()
         self._tell()
 
     # -- viewer events -----------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ class RelayWidget(QWidget):
         self._thread = WindowThread()
         self._jobs = self._thread.runner()
         self._computing = computing or WorkerComputing(self.settings)
-        means = Means(self._thread.runner, self._turns.later, self._computing.open, self._take_away)
+        turns = self._turns
+        means = Means(self._thread.runner, turns.later, turns.soon, self._computing.open, self._take_away)
         self.desk = Desk(self.viewer, means, project=project)
         self.opener = ImageOpener(self.viewer, WindowThread.single)
         self.keys = KeyFilter(self._command, self)

@@ -42,13 +42,14 @@ class SceneLayers:
     ----------
     viewer : napari viewer (or its model).
     later : calls a function in a later turn of the event loop.
+    soon : the same, when the threads that were just given work have begun it.
     """
 
-    def __init__(self, viewer: Any, later: Later) -> None:
+    def __init__(self, viewer: Any, later: Later, soon: Later) -> None:
         self.viewer = viewer
         self.canvas = Canvas()
         self.show_views = True
-        self._later = later
+        self._later, self._soon = later, soon
         self.frame: Frame | None = None
         self._layers: dict[str, Any] = {}
         self._waiting: dict[str, Callable[[], None]] = {}
@@ -64,9 +65,11 @@ class SceneLayers:
         if self.canvas.fit(shape) and MASK in self._layers:
             self._layers[MASK].data = self.canvas.array
         self._drawn.clear()
+        # All in one turn: software OpenGL does not survive frames between a viewer's new layers while old ones leave.
         for name in (FRAMES, MASK, CLICKS):
             self._layer(name)
         self.place(frame)
+        self.raise_all()
 
     def place(self, frame: Frame) -> None:
         """Move the layers along with the image."""
@@ -128,7 +131,7 @@ class SceneLayers:
         first = not self._waiting
         self._waiting[name] = paint
         if first:
-            self._later(self._paint_next)
+            self._soon(self._paint_next)
 
     def _paint_next(self) -> None:
         for name in (MASK, CLICKS, MARKS, FRAMES, ZOOM):

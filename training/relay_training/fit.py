@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 import tomllib
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ import torch
 import typer
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_relay.errors import UsageError
 from napari_relay.model.checkpoint import Card, load_checkpoint, save_checkpoint
@@ -251,7 +253,9 @@ def fit(config: FitConfig, *, minutes: float | None = None) -> Run:
     if not len(cache):
         raise UsageError(f"There are no finished encodings in {config.cache}.", "Make them: `encode`.")
     begun, saved, seconds_before = time.monotonic(), time.monotonic(), run.seconds
-    with Reporter(config.out, run.steps, run.step) as reporter:
+    # On a CPU the plain product is faster than the fused attention, whose backward pass is slow for small windows.
+    attention = nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
+    with attention, Reporter(config.out, run.steps, run.step) as reporter:
         while run.step < run.steps and not (minutes and time.monotonic() - begun > minutes * 60):
             torch.manual_seed((config.seed << 20) + run.step)
             parts = run.train_step(cache)
