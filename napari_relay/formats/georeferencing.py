@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from types import ModuleType
 
 import numpy as np
@@ -63,18 +65,33 @@ def same_crs(one: str, other: str) -> bool:
 
 
 def to_world(ring: Ring, georeference: Georeference) -> npt.NDArray[np.float64]:
-    """Corners (y, x) of pixels as (world x, world y)."""
+    """Corners (y, x) of pixels as (world x, world y), to a ten thousandth of a pixel."""
     a, b, c, d, e, f = georeference.affine
     y, x = ring.T.astype(np.float64)
-    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+    world = np.column_stack([a * x + b * y + c, d * x + e * y + f])
+    return np.round(world, _decimals(georeference))
 
 
 def to_pixels(points: npt.NDArray[np.float64], georeference: Georeference) -> Ring:
     """(world x, world y) as corners (y, x) of pixels."""
-    a, b, c, d, e, f = georeference.affine
-    inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
-    x, y = inverse @ (points - np.array([c, f])).T  # the offset first: world numbers are huge
+    _, _, c, _, _, f = georeference.affine
+    x, y = _inverse(georeference) @ (points - np.array([c, f])).T  # the offset first: world numbers are huge
     return np.column_stack([y, x])
+
+
+@functools.lru_cache(maxsize=16)
+def _inverse(georeference: Georeference) -> npt.NDArray[np.float64]:
+    """World steps to (column, row)."""
+    a, b, _, d, e, _ = georeference.affine
+    inverse: npt.NDArray[np.float64] = np.linalg.inv(np.array([[a, b], [d, e]]))
+    return inverse
+
+
+@functools.lru_cache(maxsize=16)
+def _decimals(georeference: Georeference) -> int:
+    """Decimals that hold a ten thousandth of a pixel's shorter side."""
+    a, b, _, d, e, _ = georeference.affine
+    return max(0, math.ceil(-math.log10(min(math.hypot(a, d), math.hypot(b, e)) * 1e-4)))
 
 
 def turns_over(georeference: Georeference) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import tracemalloc
 import uuid
 from pathlib import Path
 
@@ -320,6 +321,31 @@ def test_a_picture_that_is_too_large_is_refused_with_the_advice_to_cut_it(new_pr
 def test_tiles_of_a_few_pixels_are_refused(new_project, tmp_path):
     with pytest.raises(UsageError, match="64"):
         export(new_project(), tmp_path / "a.png", tile=5)
+
+
+@pytest.mark.parametrize("tile", [None, 32_768])
+@pytest.mark.parametrize("format", ["geojson", "coco"])
+def test_a_huge_image_costs_no_more_than_its_objects(new_project, tmp_path, format, tile):
+    project = new_project((100_000, 100_000))
+    ring = np.ones((60, 80), bool)
+    ring[20:30, 40:50] = False
+    for y, x in ((0, 0), (32_740, 65_500), (99_940, 99_920)):
+        project.accept(Box(y, x, y + 60, x + 80), ring)
+    path = path_for(tmp_path, format)
+    if format == "coco" and tile is None:
+        with pytest.raises(ExportError, match="run lengths"):
+            export(project, path, format=format)
+        return
+
+    tracemalloc.start()
+    try:
+        report = finish(export(project, path, format=format, tile=tile))
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
+
+    assert report.n_objects == 3
+    assert path.stat().st_size < 20_000
 
 
 @pytest.mark.parametrize("format", FORMATS)
