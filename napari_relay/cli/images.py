@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from napari_relay.cli.console import drive, err
 from napari_relay.geometry import Box
@@ -18,15 +18,13 @@ def opened_image(image: str) -> Iterator[Source]:
     ------
     ImageError, StorageError
     """
-    source = open_image(image)
-    try:
+    with ExitStack() as opened:
+        source = opened.enter_context(open_image(image))
         if needs_pyramid(source):
             err.print(f"{source.name} is large and has no pyramid; one is made in the cache, once.", highlight=False)
-            source = drive(build_pyramid(source), "Making the pyramid")
+            source = opened.enter_context(drive(build_pyramid(source), "Making the pyramid"))
         _read_a_pixel(source)
         yield source
-    finally:
-        source.close()
 
 
 def _read_a_pixel(source: Source) -> None:

@@ -86,16 +86,18 @@ class ImageOpener:
             self._add(source)
 
         self.progress.emit(("Building levels ...", 0.0))
-        runner.submit(lambda: self._drive(build_pyramid(source), runner) or source, self._built, failed)
+        runner.submit(lambda: self._drive(source, runner) or source, self._built, failed)
 
-    def _drive(self, steps: Generator[Progress, None, Source], runner: Runner) -> Source | None:
-        """Run a build; None when it was cancelled. In the runner's thread."""
+    def _drive(self, source: Source, runner: Runner) -> Source | None:
+        """Build the levels of a source and close it; None when that was cancelled. In the runner's thread."""
+        steps: Generator[Progress, None, Source] = build_pyramid(source)
         last = -1
         while not self._cancelled:
             try:
                 done = next(steps)
             except StopIteration as end:
                 finished: Source = end.value
+                source.close()
                 return finished
             if int(done.fraction * 200) != last:
                 last = int(done.fraction * 200)
