@@ -26,8 +26,9 @@ KEPT = 64
 """Pages kept."""
 WAITING = 3
 """Pages that wait to be read at most: whoever scrolls fast has passed the older ones already."""
-_OTHER_IDS = ("accept", "import", "delete", "undo", "redo", "jump", "split", "merge")
-"""Kinds of changes that make or remove objects; the others change what is there."""
+_OTHER_IDS = ("accept", "import", "delete", "undo", "redo", "jump", "split", "merge", "overlap", "eraser")
+"""Kinds of changes that may make or remove objects (the last two where nothing is left of one); the others change what
+is there."""
 NO_INDEX = QModelIndex()
 _ROLE = Qt.ItemDataRole
 

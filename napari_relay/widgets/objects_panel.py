@@ -17,6 +17,7 @@ from napari_relay.widgets.looking import PickTool, fly_to
 from napari_relay.widgets.measures import pixel_area
 from napari_relay.widgets.object_model import ObjectModel
 from napari_relay.widgets.object_table import ObjectTable
+from napari_relay.widgets.overlap_bar import OverlapBar
 from napari_relay.widgets.threads import Runner, WindowThread
 
 
@@ -90,6 +91,7 @@ class ObjectsPanel(QWidget):
             self._stack.setCurrentWidget(self.book.tabs)
         if self.book is not None and controller is not None:
             self.book.table.show_classes([choice.name for choice in controller.ledger.classes])
+            self.book.overlap.look()
 
     def _close_book(self) -> None:
         if self.book is not None:
@@ -136,8 +138,14 @@ class Book:
         self.model = ObjectModel(self._project, runner, pixel_area(controller.workspace.source))
         self.table = ObjectTable(self.model, self.write)
         self.history = HistoryPanel(self._project, runner, self.write)
+        self.overlap = OverlapBar(controller, runner)
         self.tabs = QTabWidget()
-        self.tabs.addTab(self.table, "Objects")
+        objects = QWidget()
+        column = QVBoxLayout(objects)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.table, 1)
+        column.addWidget(self.overlap)
+        self.tabs.addTab(objects, "Objects")
         self.tabs.addTab(self.history, "History")
         self.model.failed.connect(self._failed)
         self._project.changed.connect(self._project_changed)

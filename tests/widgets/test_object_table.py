@@ -265,6 +265,16 @@ def test_accepts_are_appended_without_another_query(table, monkeypatch):
     assert table.cell(300, "Area, px") == "100"
 
 
+def test_an_object_that_another_one_swallows_leaves_the_table(table):
+    box = Box(1, 0, 2, 50)
+    table.project.accept(box, np.ones(box.shape, bool), overlap="replace")  # lies over all of object 1
+    table.settle()
+    assert table.model.ids.tolist() == [*range(2, 301), 301]
+    table.project.erase(2, Box(0, 0, 400, 400), np.ones((400, 400), bool))
+    table.settle()
+    assert table.model.ids[0] == 3
+
+
 def test_an_older_query_does_not_overtake_a_newer_one(table):
     table.model.set_filter(ObjectFilter(class_names=("cell",)))
     work, done, *_ = table.runner.jobs.pop(0)

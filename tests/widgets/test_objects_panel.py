@@ -70,6 +70,21 @@ def test_an_object_is_taken_up_corrected_and_keeps_its_id(window, objects):
     window.until(lambda: objects.book.history.list.item(1).font().bold())
 
 
+def test_what_accepting_would_do_to_others_is_said_before(window, objects):
+    bar, project = objects.book.overlap, window.workspace.project
+    assert bar.rule.currentData() == "keep"
+    window.click(100, 100)  # the disc that is an object already
+    window.wait(Phase.PROPOSAL)
+    window.until(lambda: bar.effect.text().startswith("Nothing of this mask would be left"))
+    bar.rule.setCurrentIndex(bar.rule.findData("replace"))
+    bar.rule.activated.emit(bar.rule.currentIndex())
+    window.until(lambda: "from 1 object." in bar.effect.text())
+    assert project.overlap == "replace"
+    window.key(Qt.Key.Key_Return)
+    window.until(lambda: project.history(1)[0].summary.endswith("cutting object 1"))
+    window.until(lambda: bar.effect.text() == "" and objects.book.model.ids.tolist() == [2, 3])
+
+
 def test_changes_in_the_table_show_in_the_window(window, objects):
     choose(objects, 0)
     objects.book.table._delete()
