@@ -44,3 +44,10 @@ def fill(project: Project) -> None:
 def masks_of(project: Project, plane: Plane | None = None) -> list[tuple[str, Box, bytes]]:
     """Class, box and pixels of every object, by id."""
     return [(item.class_name, item.box, np.packbits(item.mask).tobytes()) for item in project.objects(plane=plane)]
+
+
+def number_next_object(project: Project, number: int) -> None:
+    """As if that many objects had been made before."""
+    with project._database.write() as db:
+        db.execute("DELETE FROM sqlite_sequence WHERE name = 'objects'")
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('objects', ?)", (number - 1,))

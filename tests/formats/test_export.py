@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from format_checks import SHAPE, fill, finish
+from format_checks import SHAPE, fill, finish, number_next_object
 from ome_zarr_models.v05 import ImageLabel
 
 from napari_relay.errors import ExportError, StorageError, UsageError
 from napari_relay.formats import FORMATS, export
 from napari_relay.formats.registry import find_format
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import Project, ProjectReader, open_pyramid
+from napari_relay.store import ProjectReader, open_pyramid
 
 RASTERS = ("ome-zarr", "label-tiff")
 NAMES = {"ome-zarr": ["labels.ome.zarr", "labels.zarr"], "label-tiff": ["labels.tif", "labels.ome.tif"]}
@@ -284,13 +284,6 @@ def test_a_wrong_call_is_refused_before_anything_is_written(new_project, tmp_pat
 def test_a_missing_folder_is_named(new_project, tmp_path):
     with pytest.raises(ExportError, match="nowhere"):
         export(new_project(), tmp_path / "nowhere" / "a.tif")
-
-
-def number_next_object(project: Project, number: int) -> None:
-    """As if that many objects had been made before."""
-    with project._database.write() as db:
-        db.execute("DELETE FROM sqlite_sequence WHERE name = 'objects'")
-        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('objects', ?)", (number - 1,))
 
 
 def export_module_of(function: Callable[..., Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from format_checks import finish, masks_of
+from format_checks import finish, masks_of, number_next_object
 from import_checks import COCO, SQUARE, coco, run, visible, write_json
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -213,7 +213,7 @@ def test_seventy_thousand_ids(new_project, tmp_path):
     labels[(y % 8 == 7) | (x % 8 > 5)] = 0
     labels[labels > 70_000] = 0
     tifffile.imwrite(tmp_path / "a.tif", labels, tile=(512, 512), compression="zlib")
-    project, again = new_project(labels.shape), new_project(labels.shape)
+    project = new_project(labels.shape)
 
     report = run(project, tmp_path / "a.tif")
     exported = finish(export(project, tmp_path / "b.tif"))
@@ -222,8 +222,23 @@ def test_seventy_thousand_ids(new_project, tmp_path):
     back = tifffile.imread(tmp_path / "b.tif")
     pairs = np.unique(np.stack([labels.ravel(), back.ravel()]), axis=1)
     assert pairs.shape[1] == len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == 70_001
-    run(again, tmp_path / "b.tif")
-    np.testing.assert_array_equal(again.labels(Box(0, 0, 500, 500)) > 0, labels[:500, :500] > 0)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".zarr"])
+def test_numbers_around_the_limit_of_16_bits_stay_apart(new_project, tmp_path, ending):
+    labels = np.zeros((60, 700), np.uint32)
+    for index in range(40):
+        labels[index : index + 9, index * 17 : index * 17 + 9] = 65_516 + index
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    project = new_project(labels.shape)
+    number_next_object(project, 65_516)
+
+    run(project, tmp_path / "a.tif")
+    report = finish(export(project, tmp_path / f"b{ending}"))
+
+    assert report.dtype == "uint32"
+    back = tifffile.imread(tmp_path / "b.tif") if ending == ".tif" else zarr.open_group(tmp_path / "b.zarr")["0"][...]
+    np.testing.assert_array_equal(back, labels)
 
 
 def test_an_ome_zarr_image_gives_the_labels_inside_it(new_project, tmp_path):

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from format_checks import SHAPE, fill, finish
+from format_checks import SHAPE, fill, finish, number_next_object
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -275,7 +275,7 @@ def test_label_png_is_what_pillow_reads(new_project, tmp_path):
 
 def test_label_png_takes_16_bits_above_255_and_refuses_more(new_project, tmp_path):
     project = new_project((40, 40))
-    _number_next_object(project, 65_535)
+    number_next_object(project, 65_535)
     project.accept(Box(0, 0, 9, 9), np.ones((9, 9), bool))
     finish(export(project, tmp_path / "out.png"))
     with Image.open(tmp_path / "out.png") as picture:
@@ -367,9 +367,3 @@ def test_what_a_format_cannot_hold_is_named_before(format):
 )  # fmt: skip
 def test_the_longest_ending_tells_the_format(name, format):
     assert find_format(None, Path(name)).name == format
-
-
-def _number_next_object(project: Project, number: int) -> None:
-    with project._database.write() as db:
-        db.execute("DELETE FROM sqlite_sequence WHERE name = 'objects'")
-        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('objects', ?)", (number - 1,))
