@@ -4,6 +4,7 @@ This room must not know windows, models or sessions: it streams from a project, 
 of the image's size. Read `export.py` and `importing.py` first, then `registry.py`.
 """
 
+from napari_relay.formats.arrays import objects_of_labels, objects_of_polygons
 from napari_relay.formats.export import ExportReport, export, known_losses
 from napari_relay.formats.importing import ImportReport, import_file, recognise
 from napari_relay.formats.job import Georeference
@@ -20,5 +21,7 @@ __all__ = [
     "export_training_set",
     "import_file",
     "known_losses",
+    "objects_of_labels",
+    "objects_of_polygons",
     "recognise",
 ]

@@ -133,7 +133,7 @@ def _run(
                 continue
             if item.facts.class_name and item.facts.color:
                 colors.setdefault(item.facts.class_name.strip(), item.facts.color)
-            feed.put(_new_object(item, runs, class_name))
+            feed.put(new_object(item, runs, class_name))
             counted["inside"] += 1
             yield Progress(counted["inside"], counted["inside"])
         if not counted["inside"]:
@@ -168,7 +168,14 @@ def _tiles(folder: Path, chosen: LabelFormat | RecordFormat) -> list[Path]:
     return files
 
 
-def _new_object(item: Found, runs: Runs, class_name: str | None) -> NewObject:
+def new_object(item: Found, runs: Runs, class_name: str | None) -> NewObject:
+    """What the store takes of an object of a file; `class_name` where the file has none.
+
+    Raises
+    ------
+    ImportFileError
+        It is too large, or its class has no name that can be shown.
+    """
     facts, box = item.facts, runs_.box_of(runs)
     if box.area > MAX_BOX_PIXELS:
         raise item.place.bad(f"it extends over {box.height} x {box.width} pixels, too many for one object of an import")

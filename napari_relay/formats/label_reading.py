@@ -56,7 +56,7 @@ def read_tiff(path: Path, target: Target) -> Iterator[Found]:
     ------
     ImportFileError, ImageError
     """
-    return _objects(_opened(path, target, _tiff_region), {})
+    return objects_of(_opened(path, target, _tiff_region), {})
 
 
 def read_zarr(path: Path, target: Target) -> Iterator[Found]:
@@ -68,7 +68,7 @@ def read_zarr(path: Path, target: Target) -> Iterator[Found]:
     """
     path = _label_group(path)
     _check_chunks(path)
-    return _objects(_opened(path, target, _zarr_region), _zarr_facts(path))
+    return objects_of(_opened(path, target, _zarr_region), _zarr_facts(path))
 
 
 def _label_group(path: Path) -> Path:
@@ -94,7 +94,7 @@ def read_png(path: Path, target: Target) -> Iterator[Found]:
     ------
     ImportFileError
     """
-    return _objects(_opened_png(path, target), {})
+    return objects_of(_opened_png(path, target), {})
 
 
 def read_placed(path: Path, target: Target, region: Callable[[Path, Place], tuple[int, int]]) -> Iterator[Found]:
@@ -104,10 +104,17 @@ def read_placed(path: Path, target: Target, region: Callable[[Path, Place], tupl
     ------
     ImportFileError, ImageError
     """
-    return _objects(_opened(path, target, region), {})
+    return objects_of(_opened(path, target, region), {})
 
 
-def _objects(opened: AbstractContextManager[LabelImage], facts: Mapping[int, Facts]) -> Iterator[Found]:
+def objects_of(opened: AbstractContextManager[LabelImage], facts: Mapping[int, Facts]) -> Iterator[Found]:
+    """Every object of a label image, with what is known of its number.
+
+    Raises
+    ------
+    ImportFileError
+        A number is below 0.
+    """
     with opened as image:
         for plane in image.planes:
             frame = Frame(image.frame.box, Plane(plane.t + image.frame.plane.t, plane.z + image.frame.plane.z))
