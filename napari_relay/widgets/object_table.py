@@ -31,6 +31,8 @@ TYPING_MS = 250
 """The filter follows when the typing has rested that long."""
 MOST_KEPT = 100_000
 """A larger selection is given up when the rows move."""
+MOST_RUNS = 1000
+"""So is one that the move scatters over more places than this: Qt takes 30 us for each."""
 ALL = ""
 STATE_WORDS = {
     ObjectState.ACCEPTED: "Accept", ObjectState.REVIEWED: "Mark as reviewed", ObjectState.LOCKED: "Lock",
@@ -191,7 +193,10 @@ class ObjectTable(QWidget):
         """Select rows without telling anybody that the user did."""
         selection = QItemSelection()
         last = self.model.columnCount() - 1
-        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else ():
+        starts = np.flatnonzero(np.diff(rows) != 1) + 1
+        if len(starts) >= MOST_RUNS:
+            rows, starts = rows[:0], starts[:0]
+        for run in np.split(rows, starts) if len(rows) else ():
             selection.select(self.model.index(int(run[0]), 0), self.model.index(int(run[-1]), last))
         self._following = True
         try:
@@ -255,6 +260,8 @@ class _Rows(QTableView):
         assert head is not None
         head.setSortIndicator(0, Qt.SortOrder.AscendingOrder)
         head.setStretchLastSection(True)
+        # Painting a title, Qt asks whether its whole column is selected, row by row: seconds with a million.
+        head.setSelectionModel(QItemSelectionModel(model, head))
         self.setSortingEnabled(True)
         self.setAlternatingRowColors(True)
         rows = self.verticalHeader()

@@ -13,8 +13,8 @@ from qtpy.QtCore import QItemSelectionModel, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLineEdit
 
-from napari_relay.geometry import Box
-from napari_relay.store import NewObject, ObjectFilter, Project
+from napari_relay.geometry import Box, Plane
+from napari_relay.store import NewObject, ObjectFilter, Project, StoredObject
 from napari_relay.widgets.measures import PixelArea, pixel_area
 from napari_relay.widgets.object_model import KEPT, PAGE, ObjectModel
 from napari_relay.widgets.object_table import ObjectTable
@@ -123,19 +123,47 @@ def test_only_pages_that_are_looked_at_are_read(table, monkeypatch):
     assert sum(map(len, asked)) <= 2 * PAGE
 
 
-def test_a_million_rows_hold_ids_and_a_few_pages(runner, qtbot):
-    class Million:
-        def find(self, *_: Any, **__: Any) -> Any:
-            return np.arange(1, 1_000_001)
+class Million:
+    """A project of a million objects, as far as the table asks."""
 
-        def rows(self, ids: Any) -> list[Any]:
-            assert len(ids) <= PAGE
-            return [SimpleNamespace(id=i, class_name="cell") for i in ids]
+    def find(self, *_: Any, **__: Any) -> Any:
+        return np.arange(1, 1_000_001)
 
+    def rows(self, ids: Any) -> list[StoredObject]:
+        assert len(ids) <= PAGE
+        box, read = Box(0, 0, 1, 1), lambda stored, box: np.ones(box.shape, bool)
+        return [
+            StoredObject(i, "cell", box, Plane(), 1, "accepted", None, None, None, "Ada", "2026", 0, "", 1, read)
+            for i in ids
+        ]
+
+
+@pytest.fixture
+def million(runner: Any) -> ObjectModel:
     model = ObjectModel(Million(), runner)
     model.load()
     runner.run()
     assert model.rowCount() == 1_000_000
+    return model
+
+
+def test_a_million_rows_are_selected_without_a_look_at_each(million, runner, qtbot, monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(ObjectModel, "flags", lambda self, index: asked.append(1) or Qt.ItemFlag.ItemIsEnabled
+                        | Qt.ItemFlag.ItemIsSelectable)  # fmt: skip
+    table = ObjectTable(million, lambda change: None)
+    qtbot.addWidget(table)
+    table.show()
+    table.view.selectAll()
+    table.grab()
+    runner.run()
+    assert len(table.selected_ids()) == 1_000_000
+    assert table.count.text() == "1,000,000 objects, 1,000,000 selected"
+    assert len(asked) < 10_000
+
+
+def test_a_million_rows_hold_ids_and_a_few_pages(million, runner):
+    model = million
     for row in range(0, 1_000_000, 997):  # as a fast hand on the scroll bar
         model.object_at(row)
     runner.run()
@@ -239,6 +267,18 @@ def test_selected_rows_stay_selected_when_others_go(table):
     table.settle()
     assert table.table.selected_ids().tolist() == [11, 21, 22]
     assert table.picked == []
+
+
+def test_a_selection_that_is_scattered_over_very_many_places_is_given_up(table, monkeypatch):
+    monkeypatch.setattr("napari_relay.widgets.object_table.MOST_RUNS", 10)
+    table.select(*range(0, 40, 2))
+    table.table.view.sortByColumn(TITLES.index("Area, px"), Qt.SortOrder.DescendingOrder)
+    table.settle()
+    assert table.table.selected_ids().tolist() == []
+    table.select(*range(0, 10, 2))
+    table.table.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+    table.settle()
+    assert table.table.selected_ids().tolist() == [292, 294, 296, 298, 300]
 
 
 def test_a_note_is_written_in_its_cell(table):
