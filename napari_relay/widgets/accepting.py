@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 from napari_relay.errors import EmptyProposalError
 from napari_relay.geometry import Box, Plane
 from napari_relay.widgets.drafts import Accepted, Draft
 from napari_relay.widgets.threads import Runner
+
+GRACE_S = 0.012
+"""The longest that the window waits for the disk before it goes on."""
 
 
 class Accepting:
@@ -73,7 +77,17 @@ class Accepting:
                 self.unsaved.append(draft)
             self._changed()
 
-        self._runner.submit(lambda: session.accept(name), done, failed, keep=True)
+        kept = Event()
+
+        def work() -> Any:
+            try:
+                return session.accept(name)
+            finally:
+                kept.set()
+
+        self._runner.submit(work, done, failed, keep=True)
+        # A transaction takes 3 ms. Beside a frame, which Qt composes with the interpreter held, it would take 30.
+        kept.wait(GRACE_S)
 
     def retry(self) -> None:
         """Write those that could not be written before."""

@@ -35,14 +35,12 @@ class Means:
 
     make_runner : makes a runner for an image.
     later : calls a function in a later turn of the event loop.
-    soon : the same, a few milliseconds later.
     open_workspace : (source, project or None) -> Workspace; called in a runner's thread.
     take_away : takes layers of ours out of the viewer, soon.
     """
 
     make_runner: Callable[[], Runner]
     later: Callable[[Callable[[], None]], None]
-    soon: Callable[[Callable[[], None]], None]
     open_workspace: Callable[[Source, Path | None], Any]
     take_away: Callable[[list[Any]], None]
 
@@ -87,7 +85,7 @@ class Desk:
         self.viewer, self._means, self._project = viewer, means, project
         self.images = ImageChoice(viewer)
         self.sight = Sight(viewer, means.later)
-        self.scene = SceneLayers(viewer, means.later, means.soon)
+        self.scene = SceneLayers(viewer, means.later)
         self.tool = ClickTool(
             viewer, on_click=self._clicked, on_hover=self._hovered, on_yield=lambda: self.yielded.emit()
         )
@@ -138,9 +136,9 @@ class Desk:
         """Take clicks; opens the image the first time."""
         if self.layer is None or self.armed:
             return
+        # At once, so that no click is lost; what takes time comes when the image has been drawn.
         self.tool.arm()
-        self._open()
-        self._prepare()
+        self._means.later(self._begin)
         self._tell()
 
     def disarm(self) -> None:
@@ -184,6 +182,12 @@ class Desk:
         return [*self._close_image(), *self.scene.release()]
 
     # -- opening -----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self.armed:
+            self._open()
+            self._prepare()
+            self._tell()
 
     def _prepare(self) -> None:
         if self.sight.frame is not None:

@@ -66,8 +66,7 @@ class RelayWidget(QWidget):
         self._thread = WindowThread()
         self._jobs = self._thread.runner()
         self._computing = computing or WorkerComputing(self.settings)
-        turns = self._turns
-        means = Means(self._thread.runner, turns.later, turns.soon, self._computing.open, self._take_away)
+        means = Means(self._thread.runner, self._turns.later, self._computing.open, self._take_away)
         self.desk = Desk(self.viewer, means, project=project)
         self.opener = ImageOpener(self.viewer, WindowThread.single)
         self.keys = KeyFilter(self._command, self)
@@ -95,7 +94,7 @@ class RelayWidget(QWidget):
         desk.changed.connect(self._show)
         desk.images.changed.connect(self._list_images)
         desk.images.chosen.connect(self._list_images)
-        desk.images.chosen.connect(lambda _: self._turns.later(self._arm_by_itself))
+        desk.images.chosen.connect(self._arm_by_itself)
         desk.yielded.connect(self.disarm)
         desk.question.connect(self._ask)
         desk.notice.connect(self._notify)

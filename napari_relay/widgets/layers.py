@@ -42,14 +42,13 @@ class SceneLayers:
     ----------
     viewer : napari viewer (or its model).
     later : calls a function in a later turn of the event loop.
-    soon : the same, when the threads that were just given work have begun it.
     """
 
-    def __init__(self, viewer: Any, later: Later, soon: Later) -> None:
+    def __init__(self, viewer: Any, later: Later) -> None:
         self.viewer = viewer
         self.canvas = Canvas()
         self.show_views = True
-        self._later, self._soon = later, soon
+        self._later = later
         self.frame: Frame | None = None
         self._layers: dict[str, Any] = {}
         self._waiting: dict[str, Callable[[], None]] = {}
@@ -131,7 +130,7 @@ class SceneLayers:
         first = not self._waiting
         self._waiting[name] = paint
         if first:
-            self._soon(self._paint_next)
+            self._later(self._paint_next)
 
     def _paint_next(self) -> None:
         for name in (MASK, CLICKS, MARKS, FRAMES, ZOOM):

@@ -12,40 +12,20 @@ from qtpy.QtCore import QObject, QTimer
 class Turns(QObject):
     """A queue of calls; ends with its parent."""
 
-    MOMENT_MS = 8
-    """Half a frame. Qt composes a frame with the interpreter held, and a transaction of 3 ms would wait for it."""
-
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._calls: deque[Callable[[], None]] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._next)
-        self._coming: list[Callable[[], None]] = []
-        self._moment = QTimer(self)
-        self._moment.setSingleShot(True)
-        self._moment.setInterval(self.MOMENT_MS)
-        self._moment.timeout.connect(self._arrive)
 
     def later(self, call: Callable[[], None]) -> None:
         self._calls.append(call)
         self._timer.start()
 
-    def soon(self, call: Callable[[], None]) -> None:
-        """As `later`, but a moment later: the threads that were just given work get the interpreter first."""
-        self._coming.append(call)
-        self._moment.start()
-
     def stop(self) -> None:
         self._calls.clear()
-        self._coming.clear()
         self._timer.stop()
-        self._moment.stop()
-
-    def _arrive(self) -> None:
-        coming, self._coming = self._coming, []
-        for call in coming:
-            self.later(call)
 
     def _next(self) -> None:
         call = self._calls.popleft()
