@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from napari_relay.store.tiles import tile_box
 from napari_relay.store.values import Labels
 
 _KEPT = 96
+_AT_ONCE = 8
 
 
 def create_levels(
@@ -98,19 +100,29 @@ class ChunkStore:
             ) from error
         return self._keep(key, labels)
 
-    def write(self, level: int, chunks: Mapping[Position, Labels]) -> None:
-        """Replace chunks; one that is all background loses its file. The arrays must not be changed afterwards.
+    def write(self, levels: Mapping[int, Mapping[Position, Labels]]) -> None:
+        """Replace chunks of some levels; one that is all background loses its file. The arrays must not be changed
+        afterwards.
 
-        Neighbours in a row are handed to zarr together: it works on the chunks of one call at the same time.
+        Of one call to zarr most is waiting, for its own thread and the disk: all are made side by side. Neighbours in
+        a row are handed over together.
         """
-        for position in chunks:
-            self._kept.pop((level, position), None)  # after a failure nobody knows what stands there
-        for run in _runs(chunks):
-            (*plane, rows, first), (*_, last) = self._at(level, run[0]), self._at(level, run[-1])
-            labels = np.concatenate([chunks[position] for position in run], axis=1)
-            self._arrays[level][(*plane, rows, slice(first.start, last.stop))] = labels
-        for position, labels in chunks.items():
-            self._keep((level, position), labels)
+        for level, chunks in levels.items():
+            for position in chunks:
+                self._kept.pop((level, position), None)  # after a failure nobody knows what stands there
+        runs = [(level, run) for level, chunks in levels.items() for run in _runs(chunks)]
+        if runs:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(runs)), thread_name_prefix="label chunks") as pool:
+                for written in [pool.submit(self._write_run, level, run, levels[level]) for level, run in runs]:
+                    written.result()
+        for level, chunks in levels.items():
+            for position, labels in chunks.items():
+                self._keep((level, position), labels)
+
+    def _write_run(self, level: int, run: list[Position], chunks: Mapping[Position, Labels]) -> None:
+        (*plane, rows, first), (*_, last) = self._at(level, run[0]), self._at(level, run[-1])
+        labels = np.concatenate([chunks[position] for position in run], axis=1)
+        self._arrays[level][(*plane, rows, slice(first.start, last.stop))] = labels
 
     def forget(self) -> None:
         """Drop what is kept in memory."""

@@ -156,12 +156,16 @@ class LabelPyramid:
             if not difference.empty:
                 fresh[tile.position] = labels
                 changed.append(difference)
-        for index in range(1, len(self._levels)):
-            self._render_level(index, plane, changed, fresh)
-        self._chunks.write(0, fresh)
+        coarse = {index: self._coarse(index, plane, changed, fresh) for index in range(1, len(self._levels))}
+        self._chunks.write(coarse)
+        # Last: what differs from level 0 is what the coarse levels do not show yet.
+        self._chunks.write({0: fresh})
         return changed
 
-    def _render_level(self, index: int, plane: Plane, changed: list[Box], fresh: dict[Position, Labels]) -> None:
+    def _coarse(
+        self, index: int, plane: Plane, changed: list[Box], fresh: dict[Position, Labels]
+    ) -> dict[Position, Labels]:
+        """The chunks of a level that look different when `fresh` stands in level 0."""
         blocks = self._levels[index]
         parts: dict[tuple[int, int], list[Box]] = {}  # what to render, by chunk of the level
         for box in changed:
@@ -176,7 +180,7 @@ class LabelPyramid:
             for box in boxes:
                 labels[box.relative_to(chunk).slices] = self._reduce(blocks, plane, box, fresh)
             chunks[position] = labels
-        self._chunks.write(index, chunks)
+        return chunks
 
     def _reduce(self, blocks: Blocks, plane: Plane, box: Box, fresh: dict[Position, Labels]) -> Labels:
         """Pixels of a level over `box`, by the rule."""
