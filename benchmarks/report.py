@@ -58,6 +58,7 @@ BARS: tuple[tuple[str, tuple[Row, ...]], ...] = (
             Row("window start, project open", "the same, until the project is open"),
             Row("window start, quiet", "the same, until everything is made and the event loop is quiet"),
             Row("stall by our code", "longest stall by our own code while clicks are computed", "< 50 ms"),
+            Row("stall by our code, accept and undo", "the same, while objects are accepted, taken back, brought back"),
             Row("longest gap of all", "longest gap in the event loop, napari's frames and layers included"),
             Row("frames until accepted pixels, 100k", "Enter to the object's pixels on screen, 100k x 100k",
                 "<= 2 frames"),

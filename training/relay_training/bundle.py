@@ -5,7 +5,7 @@
 
 A trained checkpoint is stored as int8 differences to its start (a scale per row) where the start has the
 tensor, as int8 with a scale per row where a new tensor is large, and as float16 else. What did not change
-is not stored again.
+is not stored again. A trunk that was trained is stored whole in int8: smaller than its start and the difference.
 """
 
 from __future__ import annotations
@@ -82,23 +82,35 @@ def bundle_start(mobile_sam: Path) -> Card:
 def bundle(checkpoint: Path, name: str, card: Card | None = None) -> Card:
     """Write a trained checkpoint on top of the shared shards. `card` overrides the file's own."""
     start_card = read_card("step0")
-    start, trained = load_state(start_card), load_file(checkpoint)
+    trained = {key: tensor.float() for key, tensor in load_file(checkpoint).items()}
+    start = load_state(start_card)
+    known = trained.keys() & start.keys()
+    same = {key for key in known if torch.allclose(trained[key], start[key], rtol=0, atol=1e-7)}
+    shards = list(start_card.shards)
+    trunk = {key for key in start if key.startswith("encoder.") and not key.startswith(FROZEN)}
+    if not trunk <= same:
+        shards = [shard for shard in shards if "trunk" not in shard["file"]]
+        start = {key: value for key, value in start.items() if key not in trunk}
+        same -= trunk
+    stored = _stored({key: value for key, value in trained.items() if key not in same}, start)
+    shards.append(_write(WEIGHTS / name / "trained.safetensors", stored))
+    card = replace(card or read_card(checkpoint), name=name, shards=tuple(shards))
+    _write_card(card)
+    return card
+
+
+def _stored(trained: dict[str, Tensor], start: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as they are written, by the rule above."""
     stored: dict[str, Tensor] = {}
-    for key, tensor in trained.items():
-        value, before = tensor.float(), start.get(key)
-        if before is not None and torch.allclose(value, before, rtol=0, atol=1e-7):
-            continue
+    for key, value in trained.items():
         large = value.dim() >= 2 and value.numel() >= QUANTISE_FROM
-        if before is not None and large:
-            stored[f"{key}::delta_q"], stored[f"{key}::delta_scale"] = quantise(value - before)
+        if key in start and large:
+            stored[f"{key}::delta_q"], stored[f"{key}::delta_scale"] = quantise(value - start[key])
         elif large:
             stored[f"{key}::q"], stored[f"{key}::scale"] = quantise(value)
         else:
             stored[key] = value.half()
-    shard = _write(WEIGHTS / name / "trained.safetensors", stored)
-    card = replace(card or read_card(checkpoint), name=name, shards=(*start_card.shards, shard))
-    _write_card(card)
-    return card
+    return stored
 
 
 def command_start(weights: Annotated[Path, typer.Argument(help="MobileSAM's weights, safetensors.")]) -> None:
