@@ -39,7 +39,7 @@ def test_the_newest_line_of_a_row_counts(report: ModuleType, tmp_path: Path) -> 
 
     text = report.tables(report.newest(report.read_lines(tmp_path)))
 
-    (row,) = [line for line in text.splitlines() if "to a usable window" in line]
+    (row,) = [line for line in text.splitlines() if "until the image is shown" in line]
     assert "1.25 s over napari" in row
     assert "reached" in row
     assert "A, 2 cores, 8 GB, Linux 6" in row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +34,14 @@ def crash(monkeypatch):
             self._place(owner, name, n, early=False)
 
         def _place(self, owner: type, name: str, n: int, *, early: bool) -> None:
-            method, count = getattr(owner, name), 0
+            method, calls = getattr(owner, name), itertools.count(1)  # calls may come from several threads
 
             def wrapped(*args, **kwargs):
-                nonlocal count
-                count += 1
-                if count == n and early:
+                call = next(calls)
+                if call == n and early:
                     raise Crash
                 result = method(*args, **kwargs)
-                if count == n:
+                if call == n:
                     raise Crash
                 return result
 

@@ -137,9 +137,9 @@ def test_only_chunks_of_the_dirty_tile_are_touched(project, tmp_path, monkeypatc
     monkeypatch.setattr(
         ChunkStore,
         "write",
-        lambda self, level, chunks, _old=ChunkStore.write: (
-            written.extend((level, position) for position in chunks),
-            _old(self, level, chunks),
+        lambda self, levels, _old=ChunkStore.write: (
+            written.extend((level, position) for level, chunks in levels.items() for position in chunks),
+            _old(self, levels),
         ),
     )
     project.accept(Box(1100, 600, 1120, 640), np.ones((20, 40), bool))
