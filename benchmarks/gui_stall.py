@@ -23,8 +23,6 @@ from recording import Figure, argument_parser, parse, publish, run, spread
 from stalls import Gap, StallMeter
 
 OWN_MS = 50.0
-AFTER = ("accept", "undo and redo")
-"""Phases in which no click is computed; the layer of accepted objects is read again in them."""
 IDLE_S = 2.0
 
 
@@ -92,25 +90,17 @@ def _await_mask(window: Window) -> None:
 
 def _figures(found: dict[str, list[Gap]]) -> list[Figure]:
     busy = [gap for name, gaps in found.items() if name != "idle" for gap in gaps]
-    clicks = [gap for name, gaps in found.items() if name not in ("idle", *AFTER) for gap in gaps]
-    after = [gap for name in AFTER for gap in found.get(name, [])]
-    longest = max(busy, key=lambda gap: gap.ms)
+    worst, longest = max(busy, key=lambda gap: gap.own), max(busy, key=lambda gap: gap.ms)
     figures = [
-        _own("stall by our code", clicks, OWN_MS),
-        _own("stall by our code, accept and undo", after, None),
+        Figure("stall by our code", worst.own, "ms", OWN_MS, f"{worst.phase}, in {worst.where or 'nothing'}"),
         Figure("longest gap of all", longest.ms, "ms", None, _parts(longest)),
         Figure("longest gap, idle", max((gap.ms for gap in found["idle"]), default=0.0), "ms"),
     ]
     for name, gaps in found.items():
         if name != "idle":
             own = max(gaps, key=lambda gap: gap.own)
-            figures.append(Figure(f"stall by our code, {name}", own.own, "ms", None, own.where))
+            figures.append(Figure(f"stall by our code, {name}", own.own, "ms", OWN_MS, own.where))
     return figures
-
-
-def _own(key: str, gaps: list[Gap], limit: float | None) -> Figure:
-    worst = max(gaps, key=lambda gap: gap.own)
-    return Figure(key, worst.own, "ms", limit, f"{worst.phase}, in {worst.where or 'nothing'}")
 
 
 def _parts(gap: Gap) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from napari_relay.errors import UsageError
 from napari_relay.geometry import Box
-from napari_relay.model.checkpoint import load_checkpoint, read_card
+from napari_relay.model.checkpoint import load_checkpoint, load_state, read_card
 from napari_relay.views import View, ViewPair, whole_view
+from relay_training import bundle as bundling
 from relay_training import encodings
+from relay_training.average import average
 from relay_training.bundle import quantise
 from relay_training.data import TrainingView
 from relay_training.encodings import EncodingCache, make_shard
@@ -148,3 +154,40 @@ def test_bad_configuration_is_named(tmp_path):
         FitConfig(cache=tmp_path, out=tmp_path, train="tail")
     with pytest.raises(UsageError, match="encodings"):
         fit(config(tmp_path / "none", tmp_path / "out"))
+
+
+def test_the_mean_of_two_checkpoints_lies_between_them(tmp_path):
+    first = {"a": torch.zeros(3), "b": torch.ones(2, 2)}
+    second = {"a": torch.full((3,), 4.0), "b": torch.ones(2, 2)}
+    mean = average(first, second, 0.25)
+    assert mean["a"].tolist() == [1.0] * 3
+    assert torch.equal(mean["b"], first["b"])
+    with pytest.raises(UsageError, match="in b"):
+        average(first, {"a": first["a"], "b": torch.ones(3)}, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "shared"),
+    [
+        ("encoder.neck.0.weight", ["stem", "decoder", "trained"]),
+        ("head.decoder.blocks.0.image_to_token.k_proj.weight", ["stem", "trunk", "decoder", "trained"]),
+    ],
+)
+def test_a_trained_trunk_is_bundled_whole_and_another_shared(tmp_path, monkeypatch, changed, shared):
+    (tmp_path / "weights").mkdir()
+    for name in ("shards", "step0"):
+        (tmp_path / "weights" / name).symlink_to(bundling.WEIGHTS / name)
+    monkeypatch.setattr(bundling, "WEIGHTS", tmp_path / "weights")
+    start = load_state(read_card("step0"))
+    trained = {key: value + 0.01 if key == changed else value for key, value in start.items()}
+    save_file(trained, tmp_path / "run.safetensors")
+
+    card = bundling.bundle(tmp_path / "run.safetensors", "try", read_card("step0"))
+
+    assert [Path(shard["file"]).stem for shard in card.shards] == shared
+    again = load_state(replace(card, path=tmp_path / "weights" / "try"))
+    assert again.keys() == trained.keys()
+    for key, value in trained.items():
+        rows = value.flatten(1).abs().amax(1) if value.dim() > 1 else value.abs().clamp(min=1e-3)
+        error = (again[key] - value).abs().flatten(1).amax(1) if value.dim() > 1 else (again[key] - value).abs()
+        assert (error <= rows / 127 + 1e-5).all(), key

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "context-set": ("relay_training.context_set:command", "Make pictures whose label is decided outside the view."),
     "encode": ("relay_training.encodings:command", "Encode training views once, for `fit`."),
     "fit": ("relay_training.fit:command", "Train on cached encodings; resumes."),
+    "average": ("relay_training.average:command", "The mean of two checkpoints of one network."),
     "land": ("relay_training.history:command", "Let a checkpoint into the history if it needs fewer clicks."),
     "bundle": ("relay_training.bundle:command", "Store a trained checkpoint among the bundled ones."),
     "bundle-start": ("relay_training.bundle:command_start", "Write the start weights' shards."),

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from PIL import Image
+from pycocotools import mask as rle
 from rich.progress import track
 from skimage import draw
 
@@ -108,39 +109,15 @@ def instance_mask(segmentation: Any, height: int, width: int) -> Mask:
     A pixel belongs to a polygon when its centre does; coordinates count from the corner of the first pixel.
     """
     if isinstance(segmentation, Mapping):
-        counts = segmentation["counts"]
-        runs = _decoded(counts) if isinstance(counts, str) else np.asarray(counts)
-        return _from_runs(runs, height, width)
+        runs = dict(segmentation, size=[height, width])
+        packed = runs if isinstance(runs["counts"], str) else rle.frPyObjects(runs, height, width)
+        decoded: Mask = rle.decode(packed).astype(bool)
+        return decoded
     mask = np.zeros((height, width), bool)
     for polygon in segmentation:
         points = np.asarray(polygon, float).reshape(-1, 2) - 0.5
         mask[draw.polygon(points[:, 1], points[:, 0], mask.shape)] = True
     return mask
-
-
-def _from_runs(runs: npt.NDArray[np.integer], height: int, width: int) -> Mask:
-    """Runs of 0 and 1 in turn, column by column."""
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
-
-
-def _decoded(text: str) -> npt.NDArray[np.int64]:
-    """COCO's compressed run lengths: 5 bits a character, each run from the third on minus the one before
-    last.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for code in text.encode("ascii"):
-        bits = code - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
-    return np.array(runs, np.int64)
 
 
 def _file_name(picture: Mapping[str, Any]) -> str:

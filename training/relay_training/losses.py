@@ -230,8 +230,24 @@ def teacher_loss(
         [B, M] predicted IoU: the student's best mask is the one it rates best, as it would be shown.
         Without it, the mask that is nearest to any of the teacher's.
     """
+    rows = torch.arange(len(logits), device=logits.device)
+    student, nearest = nearest_masks(logits, teacher, valid, predicted)
+    any_mask = nearest >= 0
+    per_sample = loss(logits[rows, student], teacher[rows, nearest], None)
+    return TeacherMatch(torch.where(any_mask, per_sample, 0.0), student, nearest)
+
+
+def nearest_masks(
+    logits: Tensor, teacher: Tensor, valid: Tensor | None = None, predicted: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Which of the student's masks is compared with which of the teacher's, by IoU; parameters of `teacher_loss`.
+
+    Returns
+    -------
+    tuple of Tensor
+        Student's mask [B] and teacher's mask [B], int64; the latter -1 where no mask of the teacher is valid.
+    """
     b, m, t = logits.shape[0], logits.shape[1], teacher.shape[1]
-    rows = torch.arange(b, device=logits.device)
     exists = torch.ones(b, t, dtype=torch.bool, device=logits.device) if valid is None else valid.bool()
     pairs = [mask_iou(logits, teacher[:, i]) for i in range(t)]
     iou = torch.stack(pairs, dim=2).masked_fill(~exists[:, None], -1.0)  # [B, M, T]
@@ -240,10 +256,8 @@ def teacher_loss(
         student, nearest = flat // t, flat % t
     else:
         student = predicted.reshape(b, m).argmax(dim=1)
-        nearest = iou[rows, student].argmax(dim=1)
-    any_mask = exists.any(dim=1)
-    per_sample = loss(logits[rows, student], teacher[rows, nearest], None)
-    return TeacherMatch(torch.where(any_mask, per_sample, 0.0), student, torch.where(any_mask, nearest, -1))
+        nearest = iou[torch.arange(b, device=logits.device), student].argmax(dim=1)
+    return student, torch.where(exists.any(dim=1), nearest, -1)
 
 
 def boundary_weights(target: Tensor, *, radius: int = 3, factor: float = 2.0) -> Tensor:

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-COLUMNS = ("step", "samples", "seconds", "mask", "iou", "contrast", "score", "teacher", "IoU", "norm")
+COLUMNS = ("step", "samples", "seconds", "mask", "iou", "contrast", "score", "IoU", "norm")
 
 
 class Reporter:

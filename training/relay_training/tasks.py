@@ -10,7 +10,7 @@ from torch import Tensor
 
 from relay_training.clicks import ABSENT, POSITIVE, VIEW_SIDE, ClickBatch
 from relay_training.encodings import CachedBatch
-from relay_training.losses import mask_iou
+from relay_training.losses import nearest_masks
 from relay_training.regions import Generators
 from relay_training.targets import TargetLaw, draw_target
 
@@ -51,19 +51,11 @@ class Tasks:
         logits, quality : the student's masks [B, M, S, S] and what it thinks of them, [B, M]; nearest to the mask
             that it would show.
         """
-        rows = torch.arange(len(logits), device=logits.device)
-        shown = logits.detach()[rows, quality.argmax(1)]
-        near = torch.stack([mask_iou(shown, self._truth(i)) for i in range(self.masks.shape[1])], dim=1)
-        nearest = near.masked_fill(~self.valid, -1.0).argmax(1)
-        target = torch.where(self.taught[:, None, None], self._masked(self.masks[rows, nearest]), self.target)
-        return replace(self, target=target)
-
-    def _truth(self, which: int) -> Tensor:
-        return self._masked(self.masks[:, which])
-
-    def _masked(self, mask: Tensor) -> Tensor:
-        """A mask as a target: what is ignored stays ignored."""
-        return torch.where(self.target < 0, -1, mask.long())
+        # What is ignored stays ignored, in the teacher's masks too.
+        teacher = torch.where(self.target[:, None] < 0, -1, self.masks.long())
+        _, nearest = nearest_masks(logits.detach(), teacher, self.valid, quality)
+        chosen = teacher[torch.arange(len(teacher)), nearest]
+        return replace(self, target=torch.where(self.taught[:, None, None], chosen, self.target))
 
 
 def draw_tasks(
