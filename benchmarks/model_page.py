@@ -2,6 +2,7 @@
 
     python benchmarks/model_page.py [--check] [--page docs/model.md] [--results DIR]
 
+    bench       of the reports of `evaluate` and `compare` on the quick list
     targets     of reports of `evaluate` and `compare` (see targets.py)
     relay       of `relay_training blank --json` in blank.json
     checks      of `relay_training evaluate --checks --json` in checks.json
@@ -14,18 +15,19 @@ with 1 when the page is not what it would write.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import targets
 from napari_relay.errors import UsageError
-from recording import RESULTS, run
+from recording import keep_page, run
 from relay_training.ablate import read_results
 from relay_training.check_report import from_json
+from relay_training.metrics import SetMetrics
+from relay_training.report import Report
 from report import newest, read_lines
 
 PAGE = Path(__file__).parents[1] / "docs" / "model.md"
@@ -34,16 +36,7 @@ NOT_YET = "Not measured yet."
 
 def main() -> None:
     """Rewrite the page, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when the page is old")
-    parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    args = parser.parse_args()
-    old = args.page.read_text(encoding="utf-8")
-    new = written(old, args.results)
-    if args.check:
-        sys.exit(0 if new == old else f"{args.page} is old: run benchmarks/model_page.py.")
-    args.page.write_text(new, encoding="utf-8")
+    keep_page(__doc__, PAGE, written)
 
 
 def written(page: str, results: Path) -> str:
@@ -67,6 +60,30 @@ def replaced(page: str, name: str, text: str) -> str:
     if not found or not closed:
         raise UsageError(f"The page has not both markers of {name}.", f"Put {begin} and {end} into it.")
     return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def of_bench(results: Path) -> str:
+    """The quick list, set by set: the bundled checkpoint, its start and the peer."""
+    ours = targets.measured_sets(targets.read_reports(results))
+    contenders: dict[str, dict[str, SetMetrics]] = {"`small`": {name: found.product for name, found in ours.items()}}
+    for title, name in (("`step0`", "step0_quick.json"), ("MobileSAM at 1024", "peer_quick.json")):
+        contenders[title] = Report.load(results / name).metrics() if (results / name).exists() else {}
+    sets = sorted({name for found in contenders.values() for name in found})
+    rows = [(name, *(_bench_cell(found.get(name)) for found in contenders.values())) for name in sets]
+    means = ("mean of NoC@85", *(_bench_mean(found, sets) for found in contenders.values()))
+    about = "`benchmarks/quick.txt` (20 objects a set), one thread: mIoU@1 / @3, NoC@85 / @90."
+    return f"{about}\n\n{_table(('set', *contenders), [*rows, means])}"
+
+
+def _bench_cell(found: SetMetrics | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.miou[1]:.2f} / {found.miou[3]:.2f}, {found.noc[85]:.2f} / {found.noc[90]:.2f}"
+
+
+def _bench_mean(found: Mapping[str, SetMetrics], sets: Sequence[str]) -> str:
+    """A dash where a set is missing: means over other sets cannot be compared."""
+    return f"{mean(found[name].noc[85] for name in sets):.2f}" if sets and found.keys() >= set(sets) else "-"
 
 
 def of_targets(results: Path) -> str:
@@ -167,6 +184,7 @@ def _fixed(value: float | None) -> str:
 
 
 BLOCKS: dict[str, Callable[[Path], str]] = {
+    "bench": of_bench,
     "targets": of_targets,
     "relay": of_relay,
     "checks": of_checks,

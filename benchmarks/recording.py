@@ -120,6 +120,20 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
+def keep_page(doc: str | None, page: Path, make: Callable[[str, Path], str]) -> None:
+    """The main of a script that writes a page of the docs from `results/`; `make` : (old text, results) -> new text."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when the page is old")
+    parser.add_argument("--page", type=Path, default=page)
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    args = parser.parse_args()
+    old = args.page.read_text(encoding="utf-8")
+    new = make(old, args.results)
+    if args.check:
+        sys.exit(0 if new == old else f"{args.page} is old: run {Path(sys.argv[0]).name}.")
+    args.page.write_text(new, encoding="utf-8")
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns that are as wide as what stands in them."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]

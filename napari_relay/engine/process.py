@@ -25,8 +25,9 @@ LEAVE_S = 2.0
 """How long a worker may take to leave (an import can hold it up) before it is killed."""
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Environment of a process that computes: its threads sleep at the end of a parallel part instead of spinning. On a
-machine that does other work too, a spinning thread keeps the core from the very thread that it waits for, and a click
-takes 20 times as long. Read when the OpenMP library is loaded; what the user has set stays."""
+machine that does other work too, a spinning thread keeps the core from the very thread that it waits for, and clicks
+take several times as long (`benchmarks/busy_click.py`). Read when the OpenMP library is loaded; what the user has set
+stays."""
 BOOT = """\
 import sys
 sys.path[:] = sys.argv[1:]

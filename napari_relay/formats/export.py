@@ -7,11 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_relay.errors import StorageError
 from napari_relay.formats.certificate import Tally, certificate, certificate_path
 from napari_relay.formats.frames import Frame, boxes_of, frames_of
 from napari_relay.formats.job import ExportJob, Georeference
-from napari_relay.formats.placing import check_path, put_certificate, put_in_place, remove
+from napari_relay.formats.placing import check_path, put_certificate, put_in_place, written_aside
 from napari_relay.formats.planning import check_holds, make_job
 from napari_relay.formats.registry import Format, LabelFormat, RecordFormat, find_format
 from napari_relay.formats.writing import steps_of, write_file
@@ -134,25 +133,15 @@ def known_losses(path: str | Path, format: str | None = None) -> tuple[str, ...]
 def _run(
     project: Project, plan: Callable[[ProjectReader], ExportJob], chosen: LabelFormat | RecordFormat, path: Path
 ) -> Generator[Progress, None, ExportReport]:
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with written_aside(path) as partial:
         # Of one moment: an object accepted meanwhile is in the next export, not in half of this one.
         with closing(project.snapshot()) as snapshot:
             job = plan(snapshot)
-            remove(partial)
             tally = yield from _write(job, chosen, path, partial)
             report = _report(job, chosen, path, tally)
             proof = certificate(job, report, tally, chosen.kept, partial)
         put_in_place(partial, path)
         put_certificate(certificate_path(path), proof)
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"Cannot write the export {path}: {error.strerror or error}.", "Free some space, or choose another place."
-        ) from error
-    finally:
-        remove(partial)
     return report
 
 

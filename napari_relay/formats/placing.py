@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from napari_relay.errors import ExportError
+from napari_relay.errors import ExportError, StorageError
 from napari_relay.formats.certificate import certificate_path
 from napari_relay.store.backup import sync_folder
 from napari_relay.store.folders import remove_folder
@@ -22,6 +24,29 @@ def check_path(path: Path, *, overwrite: bool) -> None:
         raise ExportError(f"The folder {path.parent} does not exist.", "Make it, or choose another place.")
     if path.exists() and not overwrite:
         raise ExportError(f"{path} already exists.", "Choose another name, or allow to replace it.")
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """The place to write an export of `path` to, empty; nothing is left of it at the end.
+
+    Raises
+    ------
+    StorageError
+        The disk is full or read-only.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        remove(partial)
+        yield partial
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"Cannot write the export {path}: {error.strerror or error}.", "Free some space, or choose another place."
+        ) from error
+    finally:
+        remove(partial)
 
 
 def put_in_place(partial: Path, path: Path) -> None:

@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from napari_relay.errors import ExportError, StorageError, UsageError
+from napari_relay.errors import ExportError, UsageError
 from napari_relay.formats.certificate import certificate_path
 from napari_relay.formats.export import ExportReport
-from napari_relay.formats.placing import check_path, put_certificate, put_in_place, remove
+from napari_relay.formats.placing import check_path, put_certificate, put_in_place, written_aside
 from napari_relay.geometry import Box, from_scaled, to_scaled
 from napari_relay.sources import Source
 from napari_relay.sources.pyramid import Progress
@@ -84,13 +84,11 @@ def export_training_set(
 def _run(
     project: Project, source: Source, path: Path, *, reviewed_only: bool
 ) -> Generator[Progress, None, ExportReport]:
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with written_aside(path) as partial:
         with closing(project.snapshot()) as snapshot:
             wanted = [item.id for item in snapshot.objects() if _is_wanted(item, reviewed_only=reviewed_only)]
             if not wanted:
                 raise ExportError(f"{project.path} has no objects to train with.", "Accept or review some first.")
-            remove(partial)
             crops = _Crops(snapshot, source, partial)
             for count, object_id in enumerate(wanted, start=1):
                 crops.write(snapshot.object(object_id))
@@ -102,14 +100,6 @@ def _run(
             proof = crops.certificate(report)
         put_in_place(partial, path)
         put_certificate(certificate_path(path), proof)
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"Cannot write the export {path}: {error.strerror or error}.", "Free some space, or choose another place."
-        ) from error
-    finally:
-        remove(partial)
     return report
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from napari_relay.errors import UsageError
 from napari_relay.store import actions, classes, objects
 from napari_relay.store.changing import ChangingProject, as_ids, count_words
-from napari_relay.store.values import Action, Actor, ObjectState
+from napari_relay.store.values import Action, Actor, ObjectState, checked
 
 PROTECTED = {
     Actor.USER: (ObjectState.LOCKED,),
@@ -50,7 +50,7 @@ class BulkChanges(ChangingProject):
     def set_state(self, ids: int | Iterable[int], state: ObjectState | str, *, actor: Actor = Actor.USER) -> Action:
         """Accept, review, lock, reject (or propose again) objects, as one action. A person may unlock; a model
         neither reviews nor locks."""
-        new = checked_state(state)
+        new = checked(ObjectState, state, "state")
         if actor == Actor.MODEL and new not in FOR_MODELS:
             raise UsageError(f"A model cannot mark an object as {new}.", "Leave that to whoever looks at it.")
         return self._change(
@@ -111,17 +111,3 @@ def check_unprotected(db: sqlite3.Connection, ids: Sequence[int], actor: Actor) 
     if actor == Actor.MODEL:
         raise UsageError(f"Object {row[0]} is {row[1]}: a model does not change it.", "Leave it out.")
     raise UsageError(f"Object {row[0]} is {row[1]}.", "Unlock it first (give it another state), or leave it out.")
-
-
-def checked_state(state: ObjectState | str) -> ObjectState:
-    """The state of that name.
-
-    Raises
-    ------
-    UsageError
-        There is none.
-    """
-    try:
-        return ObjectState(state)
-    except ValueError:
-        raise UsageError(f"There is no state {state!r}.", f"Use one of: {', '.join(ObjectState)}.") from None

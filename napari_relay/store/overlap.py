@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from napari_relay.errors import EmptyProposalError, UsageError
+from napari_relay.errors import EmptyProposalError
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import actions, objects, tiles
 from napari_relay.store.bulk import PROTECTED
 from napari_relay.store.schema import TILE
-from napari_relay.store.values import Actor, Mask, Overlap
+from napari_relay.store.values import Actor, Mask, Overlap, checked
 
 KEY = "overlap"
 """Key of the rule in the table `project`."""
@@ -44,24 +44,12 @@ class Settled:
     taken: dict[int, int] = field(default_factory=dict)
 
 
-def get_rule(db: sqlite3.Connection) -> Overlap:
-    """The rule of the project."""
+def get_rule(db: sqlite3.Connection, wanted: Overlap | str | None = None) -> Overlap:
+    """The rule of that name; the project's where none is wanted. Raises UsageError for an unknown name."""
+    if wanted is not None:
+        return checked(Overlap, wanted, "overlap rule")
     row = db.execute("SELECT value FROM project WHERE key = ?", (KEY,)).fetchone()
     return Overlap(row[0]) if row else Overlap.KEEP
-
-
-def checked_rule(rule: Overlap | str) -> Overlap:
-    """The rule of that name.
-
-    Raises
-    ------
-    UsageError
-        There is none.
-    """
-    try:
-        return Overlap(rule)
-    except ValueError:
-        raise UsageError(f"There is no overlap rule {rule!r}.", f"Use one of: {', '.join(Overlap)}.") from None
 
 
 def settle(

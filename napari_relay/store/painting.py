@@ -46,7 +46,7 @@ class Painting(Reshaping):
             objects.require_live(db, [object_id])
             check_unprotected(db, [object_id], actor)
             (change,) = objects.changes_of(db, [object_id], "brush")
-            chosen = overlap.get_rule(db) if rule is None else overlap.checked_rule(rule)
+            chosen = overlap.get_rule(db, rule)
             settled = overlap.settle(db, box, mask, change.plane, chosen, actor=actor, own_id=object_id)
             action = actions.begin_action(db, "brush", f"paint object {object_id}", actor=actor)
             losers = list(overlap.require_left(settled).taken)

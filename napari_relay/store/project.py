@@ -11,7 +11,7 @@ from typing import Any, Self
 from napari_relay.geometry import Box, Click, Plane
 from napari_relay.store import actions, classes, importing, objects, opening, tiles
 from napari_relay.store import overlap as rules
-from napari_relay.store.bulk import check_unprotected, checked_state
+from napari_relay.store.bulk import check_unprotected
 from napari_relay.store.changing import count_words
 from napari_relay.store.overlap import Settled
 from napari_relay.store.painting import Painting
@@ -25,6 +25,7 @@ from napari_relay.store.values import (
     ObjectState,
     Overlap,
     StoredObject,
+    checked,
 )
 from napari_relay.views.values import ViewPair
 
@@ -153,13 +154,13 @@ class Project(Painting):
             The disk is full or read-only; nothing has changed then.
         """
         new = NewObject(
-            box, mask, class_name, plane or Plane(), checked_state(state), score, seconds, checkpoint,
+            box, mask, class_name, plane or Plane(), checked(ObjectState, state, "state"), score, seconds, checkpoint,
             n_clicks=len(clicks),
         )  # fmt: skip
         # Cut and compressed before the transaction, so that it is short.
         cut = importing.cut(new, self.shape, self.sizes)
         with self._database.write() as db:
-            settled = rules.require_left(importing.settle(db, cut, self._rule(db, overlap), actor))
+            settled = rules.require_left(importing.settle(db, cut, rules.get_rule(db, overlap), actor))
             name = classes.checked_name(class_name) if class_name else classes.current_class(db)
             action = actions.begin_action(
                 db, "accept", f"accept {name}{_cutting(settled)}", checkpoint=checkpoint, clicks=clicks, views=views,
@@ -210,7 +211,7 @@ class Project(Painting):
         with self._database.write() as db:
             action = actions.begin_action(db, "import", "import", actor=actor)
             ids, left_out, losers = importing.insert_all(
-                db, action, new, self.shape, self.sizes, colors, self._rule(db, overlap), actor
+                db, action, new, self.shape, self.sizes, colors, rules.get_rule(db, overlap), actor
             )
             actions.set_summary(db, action, f"import {len(ids)} objects{f' from {summary}' if summary else ''}")
             done, changes = actions.get_action(db, action), objects.changes_of(db, ids, "import")
@@ -249,7 +250,7 @@ class Project(Painting):
             check_unprotected(db, [object_id], actor)
             (before,) = objects.changes_of(db, [object_id], kind)
             settled = rules.require_left(
-                rules.settle(db, box, mask, before.plane, self._rule(db, overlap), actor=actor, own_id=object_id)
+                rules.settle(db, box, mask, before.plane, rules.get_rule(db, overlap), actor=actor, own_id=object_id)
             )
             summary = f"{kind} object {object_id}{_cutting(settled)}"
             action = actions.begin_action(
@@ -277,7 +278,7 @@ class Project(Painting):
 
     @overlap.setter
     def overlap(self, rule: Overlap | str) -> None:
-        self.set_value(rules.KEY, rules.checked_rule(rule).value)
+        self.set_value(rules.KEY, checked(Overlap, rule, "overlap rule").value)
 
     def settle(
         self,
@@ -291,12 +292,10 @@ class Project(Painting):
         """What `accept` (or, with `own_id`, `revise`) would make of a mask and of the objects under it; to be shown
         before it is done. Parameters are theirs."""
         with self._database.read() as db:
-            return rules.settle(db, box, mask, plane or Plane(), self._rule(db, overlap), own_id=own_id)
+            return rules.settle(db, box, mask, plane or Plane(), rules.get_rule(db, overlap), own_id=own_id)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _rule(self, db: sqlite3.Connection, rule: Overlap | str | None) -> Overlap:
-        return rules.get_rule(db) if rule is None else rules.checked_rule(rule)
 
     def _changes_of_others(self, db: sqlite3.Connection, ids: Iterable[int]) -> list[Change]:
         """What to tell of objects that lost pixels; nothing where there is none."""

@@ -5,14 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_relay.errors import UsageError
 from napari_relay.geometry import Box, Click, Plane
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.uint32]
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def checked(kind: type[Choice], name: Choice | str, what: str) -> Choice:
+    """The member of that name; `what` says in words what is chosen.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    try:
+        return kind(name)
+    except ValueError:
+        raise UsageError(f"There is no {what} {name!r}.", f"Use one of: {', '.join(kind)}.") from None
 
 
 class ObjectState(StrEnum):

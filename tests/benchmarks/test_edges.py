@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,15 +18,8 @@ CENTRE, RADIUS = 500.0, 400.0
 
 
 @pytest.fixture
-def edges(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("edges", BENCHMARKS / "edges.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "edges", module)
-    spec.loader.exec_module(module)
-    return module
+def edges(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("edges")
 
 
 class Blunt:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,25 +17,14 @@ from relay_training.report import ContenderReport, Report
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def targets(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("targets")
 
 
 @pytest.fixture
-def targets(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return loaded("targets", monkeypatch)
-
-
-@pytest.fixture
-def model_page(targets: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return loaded("model_page", monkeypatch)
+def model_page(targets: ModuleType, script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("model_page")
 
 
 def a_run(picture: str, clicks: int, first: float = 0.5) -> ObjectRun:
@@ -142,4 +130,4 @@ def test_every_block_is_made_of_its_results(model_page, tmp_path):
 def test_the_page_is_up_to_date(model_page):
     page = model_page.PAGE.read_text(encoding="utf-8")
 
-    assert model_page.written(page, model_page.RESULTS) == page, "run benchmarks/model_page.py"
+    assert model_page.written(page, BENCHMARKS / "results") == page, "run benchmarks/model_page.py"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,15 +13,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("report", BENCHMARKS / "report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "report", module)
-    spec.loader.exec_module(module)
-    return module
+def report(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("report")
 
 
 def a_run(date: str, value: float, *, busy: float = 0.0) -> str:
@@ -59,6 +51,6 @@ def test_a_missed_bar_and_a_busy_machine_are_said(report: ModuleType, tmp_path: 
 def test_the_page_is_up_to_date(report: ModuleType) -> None:
     page = report.PAGE.read_text(encoding="utf-8")
 
-    text = report.tables(report.newest(report.read_lines(report.RESULTS)))
+    text = report.tables(report.newest(report.read_lines(BENCHMARKS / "results")))
 
     assert report.replaced(page, text, report.PAGE) == page, "run benchmarks/report.py"

@@ -139,7 +139,7 @@ def test_a_training_set_needs_the_image_of_the_project(run: Run, tmp_path: Path)
 
 
 def test_geo_formats_take_their_place_from_the_image(run: Run, tmp_path: Path):
-    rasterio = pytest.importorskip("rasterio")
+    rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
     place = {"crs": "EPSG:32618", "transform": rasterio.Affine(0.5, 0, 450_000, 0, -0.5, 4_640_000)}
     with rasterio.open(
         tmp_path / "g.tif", "w", driver="GTiff", height=80, width=90, count=1, dtype="uint8", **place

@@ -125,14 +125,19 @@ MUTATIONS: dict[str, tuple[Callable[[Records], Records], str]] = {
 }
 
 
-@pytest.mark.parametrize("format", RECORDS)
-@pytest.mark.parametrize("mutation", MUTATIONS)
+KEPT = [
+    (format, mutation)
+    for mutation, (_, fact) in MUTATIONS.items()
+    for format in RECORDS
+    if fact in FORMATS[format].kept  # what a format does not keep it says before (`known_losses`)
+]
+
+
+@pytest.mark.parametrize(("format", "mutation"), KEPT)
 def test_a_record_exporter_that_is_wrong_is_caught(new_project, tmp_path, monkeypatch, format, mutation):
-    mutate, fact = MUTATIONS[mutation]
+    mutate, _ = MUTATIONS[mutation]
     good = FORMATS[format]
     assert isinstance(good, RecordFormat)
-    if fact not in good.kept:
-        pytest.skip(f"{format} does not keep {fact}")
     project = new_project()
     fill(project)
 

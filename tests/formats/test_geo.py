@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("rasterio")
-pytest.importorskip("pyogrio")
+pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
+pytest.importorskip("pyogrio", reason="the extra `geo` is not installed")
 
 import pyogrio
 import rasterio

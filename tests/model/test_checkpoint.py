@@ -42,10 +42,13 @@ def test_bundled_cards_are_read_without_torch():
 
 
 def test_bundled_checkpoints_stay_small_and_shards_under_16_mib():
+    of_all = set()
     for card in list_bundled():
-        files = [card.path / shard["file"] for shard in card.shards]
+        files = {(card.path / shard["file"]).resolve() for shard in card.shards}
+        of_all |= files
         assert all(path.stat().st_size < 16 << 20 for path in files)
         assert sum(path.stat().st_size for path in files) <= 25_000_000
+    assert sum(path.stat().st_size for path in of_all) <= 31_000_000, "shared tensors are stored twice"
 
 
 def test_every_bundled_checkpoint_loads_and_has_a_licence():

@@ -123,3 +123,18 @@ def iou():
         return (seen & truth).sum() / max(1, (seen | truth).sum())
 
     return measure
+
+
+@pytest.fixture
+def same():
+    """Whether two proposals are the same to the last bit."""
+
+    def compare(a, b):
+        return (
+            a.box == b.box
+            and np.array_equal(a.mask, b.mask)
+            and np.array_equal(a.field.logits, b.field.logits)
+            and (a.score, a.index, a.count, a.views) == (b.score, b.index, b.count, b.views)
+        )
+
+    return compare

@@ -77,7 +77,7 @@ def stack_of_too_many_axes(path: Path) -> Path:
 
 def named_pipe(path: Path) -> Path:
     if not hasattr(os, "mkfifo"):
-        pytest.skip("no named pipes here")
+        pytest.skip("Windows has no named pipes in folders")
     os.mkfifo(path)
     return path
 
@@ -113,7 +113,7 @@ def test_what_is_no_image_is_explained(
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users")
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has no file modes that keep a reader out")
 def test_a_file_that_may_not_be_read_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "secret.png"
     Image.fromarray(rgb(40, 50)).save(path)

@@ -45,7 +45,7 @@ FILES: dict[str, tuple[list[int], dict[str, list[float]]]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_affine_and_crs_are_those_of_gdal(name: str, tmp_path: Path) -> None:
-    rasterio = pytest.importorskip("rasterio")
+    rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
     keys, tags = FILES[name]
     path = write(tmp_path / "map.tif", keys, **tags)
 
@@ -72,7 +72,7 @@ def test_the_extra_is_not_needed_for_a_code(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_system_without_a_code_comes_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rasterio = pytest.importorskip("rasterio")
+    rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
     path = tmp_path / "map.tif"
     laea = rasterio.crs.CRS.from_proj4("+proj=laea +lat_0=47 +lon_0=9 +x_0=1000 +y_0=2000 +units=m +ellps=GRS80")
     with rasterio.open(

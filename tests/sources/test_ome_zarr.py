@@ -309,7 +309,7 @@ def test_a_huge_image_costs_what_is_read_of_it(tmp_path: Path) -> None:
 
 
 def test_a_url_over_http(tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
     image = made_up(150, 131, dtype=np.uint16)
     write(tmp_path / "slide.zarr", [image, image[::2, ::2]], ome(multiscale("yx", [[1, 1], [2, 2]])))
     handler = functools.partial(QuietHandler, directory=str(tmp_path))

@@ -72,7 +72,7 @@ def test_jpeg_2000_is_that_of_pillow(samples: Path) -> None:
 
 
 def test_the_slide_is_that_of_openslide(samples: Path) -> None:
-    openslide = pytest.importorskip("openslide")
+    openslide = pytest.importorskip("openslide", reason="the extra `slides` is not installed")
     path = samples / "CMU-1-Small-Region.svs"
 
     with open_image(path) as source, openslide.OpenSlide(path) as slide:
@@ -82,7 +82,7 @@ def test_the_slide_is_that_of_openslide(samples: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FACTS if "epsg" in name])
 def test_place_on_earth_is_that_of_gdal(name: str, samples: Path) -> None:
-    rasterio = pytest.importorskip("rasterio")
+    rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
 
     with open_image(samples / name) as source, rasterio.open(samples / name) as truth:
         points, crs = truth.gcps

@@ -21,7 +21,7 @@ class TestSlideThroughOpenSlide(SourceContract):
     rgb = True
 
     def make(self, folder: Path) -> tuple[Any, list[Pixels]]:
-        pytest.importorskip("openslide")
+        pytest.importorskip("openslide", reason="the extra `slides` is not installed")
         levels = halved(rgb(512, 512), 1)
         options = {"tile": (64, 64), "compression": "zlib", "photometric": "rgb", "metadata": None}
         with tifffile.TiffWriter(folder / "slide.tif", bigtiff=True) as writer:
@@ -39,7 +39,7 @@ class TestMirax(SourceContract):
     rgb, movable = True, False
 
     def make(self, folder: Path) -> tuple[Any, list[Pixels]]:
-        pytest.importorskip("openslide")
+        pytest.importorskip("openslide", reason="the extra `slides` is not installed")
         image = rgb(256, 384)
         path = write_mrxs(folder, "slide", image, tile=64, glass=(10, 12), first=(2, 4))
         return path, planes(*halved(image, 1), axes="yxc")
@@ -49,14 +49,14 @@ class TestLeica(SourceContract):
     rgb = True
 
     def make(self, folder: Path) -> tuple[Any, list[Pixels]]:
-        pytest.importorskip("openslide")
+        pytest.importorskip("openslide", reason="the extra `slides` is not installed")
         image = rgb(256, 256)
         path = write_scn(folder / "slide.scn", image, canvas=1024, offset=(128, 256))
         return path, planes(*halved(image, 1), axes="yxc")
 
 
 def test_bounds_offset_and_scale_are_described(tmp_path: Path) -> None:
-    pytest.importorskip("openslide")
+    pytest.importorskip("openslide", reason="the extra `slides` is not installed")
     path = write_mrxs(tmp_path, "slide", rgb(256, 256), tile=64, glass=(10, 12), first=(2, 4))
 
     with open_image(path) as slide:
@@ -69,7 +69,7 @@ def test_bounds_offset_and_scale_are_described(tmp_path: Path) -> None:
 
 
 def test_what_was_not_scanned_has_the_background_colour(tmp_path: Path) -> None:
-    pytest.importorskip("openslide")
+    pytest.importorskip("openslide", reason="the extra `slides` is not installed")
     path = write_mrxs(tmp_path, "slide", rgb(128, 128), tile=64, glass=(10, 12), first=(2, 4))
     index = (tmp_path / "slide" / "Index.dat").read_bytes()
     hole = index.replace(b"\x1c\x00\x00\x00", b"\x64\x00\x00\x00", 1)  # the first tile now lies elsewhere
@@ -80,7 +80,7 @@ def test_what_was_not_scanned_has_the_background_colour(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_of_a_slide_covers_its_companion_files(tmp_path: Path) -> None:
-    pytest.importorskip("openslide")
+    pytest.importorskip("openslide", reason="the extra `slides` is not installed")
     found = set()
     for name, glass in (("a", (10, 12)), ("b", (11, 13))):
         (tmp_path / name).mkdir()
@@ -104,7 +104,7 @@ def test_without_the_extra_the_line_that_installs_it_is_named(
 
 
 def test_a_slide_without_its_folder_is_explained(tmp_path: Path) -> None:
-    pytest.importorskip("openslide")
+    pytest.importorskip("openslide", reason="the extra `slides` is not installed")
     path = write_mrxs(tmp_path, "slide", rgb(128, 128), tile=64, glass=(4, 4), first=(0, 0))
     (tmp_path / "slide").rename(tmp_path / "other")
 
@@ -113,7 +113,7 @@ def test_a_slide_without_its_folder_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_slide_has_one_scene(tmp_path: Path) -> None:
-    pytest.importorskip("openslide")
+    pytest.importorskip("openslide", reason="the extra `slides` is not installed")
     path = write_scn(tmp_path / "slide.scn", rgb(128, 128), canvas=256, offset=(0, 0))
 
     with pytest.raises(UsageError, match="holds one image"):

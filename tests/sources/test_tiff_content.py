@@ -252,7 +252,7 @@ def test_the_orientation_tag_is_described_and_not_applied(tmp_path: Path) -> Non
 
 
 def test_a_url_reads_parts_over_http(tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
     image = made_up(2000, 1900)
     tifffile.imwrite(tmp_path / "cog.tif", image, tile=(256, 256), compression="zlib")
     sent: list[int] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 
 from napari_relay.errors import CheckpointError, WorkerDiedError
 from napari_relay.geometry import Click
@@ -91,9 +92,7 @@ def test_peer_starts_each_object_without_the_logits_of_the_one_before():
 
 
 def test_importing_the_peer_leaves_timms_names_to_timm():
-    pytest.importorskip("mobile_sam")
-    timm = pytest.importorskip("timm")
-
+    pytest.importorskip("mobile_sam", reason="mobilesam-mirror, the peer, is not installed")
     assert "vit_t" in sam_registry()
 
     assert type(timm.create_model("tiny_vit_5m_224")).__module__ == "timm.models.tiny_vit"
@@ -115,7 +114,6 @@ def test_compare_runs_contenders_and_measures_their_memory(capsys, coins, tmp_pa
 
 
 def test_weights_of_the_peer_that_cannot_be_loaded_are_named(tmp_path):
-    pytest.importorskip("torch")
     (tmp_path / "peer.safetensors").write_bytes(b"no weights")
 
     with pytest.raises(CheckpointError, match=r"peer.safetensors"):

@@ -16,6 +16,7 @@ from skimage.segmentation import flood
 
 from napari_relay.errors import DamagedImageError, ProjectError, UnsupportedImageError, UsageError
 from napari_relay.geometry import Box, Click
+from napari_relay.predictor import load_predictor
 from napari_relay.sources import Source
 from relay_training.__main__ import main
 from relay_training.bench_data import ObjectRule, find_sets, plan_tasks, read_label_map, read_quick_list
@@ -338,7 +339,7 @@ def test_commands_are_listed_and_wrong_calls_end_with_two(capsys, bench):
 
 
 def test_a_predictor_is_clicked_through_source_views_and_session(coins):
-    predictor = pytest.importorskip("napari_relay.predictor").load_predictor("step0", device="cpu", dtype="float32")
+    predictor = load_predictor("step0", device="cpu", dtype="float32")
 
     report = evaluate(coins, predictor, rule=ObjectRule(per_picture=2), limits=Limits(3))
 

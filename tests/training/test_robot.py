@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -27,7 +28,6 @@ def blobs(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 def reference_click(truth: np.ndarray, shown: np.ndarray, ignore: np.ndarray, free: np.ndarray) -> Click | None:
     """The published rule, on the whole picture, with OpenCV's precise distance transform."""
-    cv2 = pytest.importorskip("cv2")
 
     def distance(errors: np.ndarray) -> np.ndarray:
         padded = np.pad(errors, 1).astype(np.uint8)
@@ -46,7 +46,6 @@ def reference_click(truth: np.ndarray, shown: np.ndarray, ignore: np.ndarray, fr
 @pytest.fixture
 def plain_opencv():
     """OpenCV without the vendor's library, whose square roots are off by an ulp and so break ties differently."""
-    cv2 = pytest.importorskip("cv2")
     before = cv2.ipp.useIPP()
     cv2.ipp.setUseIPP(False)
     yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pint
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,7 +132,6 @@ def test_leading_axes_name_a_plane_inside_the_image(
 
 
 def test_units_of_the_viewer_are_turned_into_the_layers() -> None:
-    pint = pytest.importorskip("pint")
     registry = pint.get_application_registry()
     layer = Image(PIXELS, scale=(0.5, 0.5), units=("um", "um"))
 

@@ -129,6 +129,8 @@ def test_anything_may_happen_to_the_layers_between_clicks(open_dock: Any, seed: 
         nonlocal accepted
         layer = desk.layer
         if desk.controller is not None and window.shown.phase in (Phase.READY, Phase.PROPOSAL):
+            # The same place may be accepted twice here.
+            window.workspace.project.overlap = "allow"
             window.click(*layer.data_to_world(rng.choice([DISC, BIG_DISC, SQUARE])))
             window.wait(Phase.PROPOSAL, Phase.NOTHING)
             window.key(Qt.Key.Key_Return)
@@ -145,5 +147,4 @@ def test_anything_may_happen_to_the_layers_between_clicks(open_dock: Any, seed: 
 
     assert accepted > 0
     window.until(lambda: window.shown.accepting == 0)
-    taken = "belongs to other objects" in window.shown.message  # the last place had been accepted before
-    assert taken or window.shown.phase in (Phase.READY, Phase.NOTHING), window.shown.message
+    assert window.shown.phase in (Phase.READY, Phase.NOTHING), window.shown.message

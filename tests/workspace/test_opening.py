@@ -221,7 +221,9 @@ def test_a_folder_that_cannot_be_written_to(opened: Open, photo: Path, monkeypat
         opened(photo)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="changes the user")
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root can become a user who may not write there"
+)
 def test_a_folder_that_really_cannot_be_written_to(photo: Path) -> None:
     script = (
         "import os, napari_relay as nr\n"
