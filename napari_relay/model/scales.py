@@ -18,15 +18,12 @@ from napari_relay.model.layers import Attention, tokens_of
 
 @dataclass(frozen=True, eq=False)
 class TokenScores:
-    """What the losses look at: scores [B, N] of all tokens of each scale, the chosen tokens' unit vectors [B, k, D] and
-    their indices [B, k]."""
+    """What the losses and `explain` look at: scores [B, N] of all tokens of each scale, indices [B, k] of the small
+    tokens that were chosen."""
 
     small: Tensor
     large: Tensor
-    small_vectors: Tensor
-    large_vectors: Tensor
     small_index: Tensor
-    large_index: Tensor
 
 
 def uncertain_band(previous: Tensor, side: int) -> Tensor:
@@ -78,12 +75,12 @@ class MultiScaleTokens(nn.Module):
         """Click-independent tokens: small [B, 3136, C] of f8, large [B, 196, C] of the image embedding."""
         return self.small_in(self.small_norm(tokens_of(f8))), self.large_in(tokens_of(F.avg_pool2d(image, 2)))
 
-    def _scores(self, tokens: Tensor, kernels: ClickKernels) -> tuple[Tensor, Tensor]:
+    def _scores(self, tokens: Tensor, kernels: ClickKernels) -> Tensor:
         space = F.normalize(self.to_space(tokens).float(), dim=-1)
         both = cosine(space, torch.stack([kernels.kernel_positive, kernels.kernel_negative], dim=1))
         like, unlike = both.unbind(-1)
         score = (1 + like - self.doubt.float() * F.relu(unlike)) / 2
-        return score.clamp(0, 1), space
+        return score.clamp(0, 1)
 
     def forward(
         self,
@@ -102,8 +99,8 @@ class MultiScaleTokens(nn.Module):
         keys = tokens_of(F.avg_pool2d(x.transpose(1, 2).unflatten(2, (side, side)), 4))
         keys = self.norm_base(keys)
         small, large = (t + self.update(self.norm_query(t), keys, keys) for t in scales)
-        score_small, space_small = self._scores(small, kernels)
-        score_large, space_large = self._scores(large, kernels)
+        score_small = self._scores(small, kernels)
+        score_large = self._scores(large, kernels)
         band = None if previous is None else uncertain_band(previous, round(small.shape[1] ** 0.5))
         index_small = choose(score_small, self.count_small, band)
         index_large = choose(score_large, self.count_large, None)
@@ -114,10 +111,7 @@ class MultiScaleTokens(nn.Module):
         z_large = z_large + self.small_to_large(q_large, q_small, q_small)
         z = self.norm_scales(torch.cat([z_small, z_large], dim=1))
         x = x + self.gamma * self.out(self.norm_out(x), z, z)
-        return x, TokenScores(
-            score_small, score_large, _rows(space_small, index_small), _rows(space_large, index_large),
-            index_small, index_large,
-        )
+        return x, TokenScores(score_small, score_large, index_small)
 
     def _placed(self, tokens: Tensor, scores: Tensor, index: Tensor, code: Tensor) -> Tensor:
         chosen = gather(tokens, scores.to(tokens.dtype), index)

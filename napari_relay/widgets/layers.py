@@ -85,9 +85,6 @@ class SceneLayers:
             if layer is not None and layers.index(layer) != len(layers) - 1:
                 layers.move(layers.index(layer), len(layers))
 
-    def owns(self, layer: Any) -> bool:
-        return any(layer is own for own in self._layers.values())
-
     def release(self) -> list[Any]:
         """Let go of the helper layers and return those that are still in the viewer."""
         self.viewer.layers.events.removed.disconnect(self._removed)
