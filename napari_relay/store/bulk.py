@@ -9,7 +9,8 @@ from typing import Any
 
 from napari_relay.errors import UsageError
 from napari_relay.store import actions, classes, objects
-from napari_relay.store.changing import ChangingProject, as_ids, count_words
+from napari_relay.store.changing import as_ids, count_words
+from napari_relay.store.class_editing import ClassEditing
 from napari_relay.store.values import Action, Actor, ObjectState, checked
 
 PROTECTED = {
@@ -25,7 +26,7 @@ Patch = Callable[[sqlite3.Connection, int], dict[str, Any]]
 """Given the transaction and the action, the columns to set."""
 
 
-class BulkChanges(ChangingProject):
+class BulkChanges(ClassEditing):
     """The part of a `Project` that changes objects without touching their masks.
 
     In every method `ids` is one id or several, and `actor` says whether a person does it or a model on its own; what

@@ -18,6 +18,9 @@ PALETTE = (
 )  # fmt: skip
 """Colours of new classes, in turn; the first seven are Okabe and Ito's, told apart by colour-blind people too."""
 
+KEYS = "1234567890"
+"""Keys that choose a class, in the order in which they are given to new ones."""
+
 _COLUMNS = "id, name, color, key, parent_id"
 
 
@@ -31,12 +34,14 @@ def find_class(db: sqlite3.Connection, name: str) -> ClassInfo | None:
     return ClassInfo(*row) if row else None
 
 
-def add_class(db: sqlite3.Connection, action: int | None, name: str, color: str | None = None) -> ClassInfo:
-    """Make a class with the next free colour (or `color`, `#rrggbb`) and digit key; undoing `action` takes it away
-    again."""
+def add_class(
+    db: sqlite3.Connection, action: int | None, name: str, color: str | None = None, *, key: str | None = None
+) -> ClassInfo:
+    """Make a class with the next free colour (or `color`, `#rrggbb`) and digit (or `key`); undoing `action` takes it
+    away again."""
     position = db.execute("SELECT count(*) FROM classes WHERE live = 1").fetchone()[0]
     taken = {row[0] for row in db.execute("SELECT key FROM classes WHERE live = 1")}
-    key = next((digit for digit in "123456789" if digit not in taken), "")
+    key = next((digit for digit in KEYS if digit not in taken), "") if key is None else key
     color = checked_color(color) if color else PALETTE[position % len(PALETTE)]
     class_id = db.execute(
         "INSERT INTO classes (name, color, key, position) VALUES (?, ?, ?, ?)",
@@ -82,3 +87,16 @@ def checked_name(name: str) -> str:
     if not cleaned or not cleaned.isprintable():
         raise UsageError(f"{name!r} cannot be a class name.", "Give a name of at least one printable character.")
     return cleaned
+
+
+def checked_key(key: str) -> str:
+    """The key itself.
+
+    Raises
+    ------
+    UsageError
+        It is neither empty nor one digit.
+    """
+    if key not in ("", *KEYS):
+        raise UsageError(f"{key!r} cannot be the key of a class.", "Take one digit, or none.")
+    return key

@@ -73,6 +73,16 @@ class ClassInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassSpec:
+    """A class as a template describes it: `parent` is the name of the class above it, "" for none."""
+
+    name: str
+    color: str
+    key: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredObject:
     """An object as the project knew it when it was asked.
 
