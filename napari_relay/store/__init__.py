@@ -13,6 +13,7 @@ from napari_relay.store.check import Damage
 from napari_relay.store.dirty import DirtyTile, Journal
 from napari_relay.store.overlap import Settled
 from napari_relay.store.project import Project
+from napari_relay.store.proposing import Taken
 from napari_relay.store.query import ObjectFilter, Order
 from napari_relay.store.reader import ProjectReader
 from napari_relay.store.values import (
@@ -63,6 +64,7 @@ __all__ = [
     "PyramidWriter",
     "Settled",
     "StoredObject",
+    "Taken",
     "open_pyramid",
     "parts_by_line",
     "place_labels",

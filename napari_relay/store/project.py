@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from napari_relay.store import overlap as rules
 from napari_relay.store.bulk import check_unprotected
 from napari_relay.store.changing import count_words
 from napari_relay.store.overlap import Settled
-from napari_relay.store.painting import Painting
+from napari_relay.store.proposing import Proposing
 from napari_relay.store.values import (
     Actor,
     Change,
@@ -30,10 +29,10 @@ from napari_relay.store.values import (
 from napari_relay.views.values import ViewPair
 
 
-class Project(Painting):
+class Project(Proposing):
     """One image's objects, classes and history. What can be asked is in `ProjectReader`, what cares for the file in
     `ProjectFile`, undo and redo in `ChangingProject`, what changes objects but not their masks in `BulkChanges`,
-    merging and splitting in `Reshaping`, strokes in `Painting`.
+    merging and splitting in `Reshaping`, strokes in `Painting`, proposals in `Proposing`.
 
     Every change is one transaction: when the method returns, it is on the disk; when it raises, nothing has changed.
     """
@@ -293,14 +292,6 @@ class Project(Painting):
         before it is done. Parameters are theirs."""
         with self._database.read() as db:
             return rules.settle(db, box, mask, plane or Plane(), rules.get_rule(db, overlap), own_id=own_id)
-
-    # -- inside ------------------------------------------------------------------------------------------------
-
-
-    def _changes_of_others(self, db: sqlite3.Connection, ids: Iterable[int]) -> list[Change]:
-        """What to tell of objects that lost pixels; nothing where there is none."""
-        losers = list(ids)
-        return objects.changes_of(db, losers, "overlap") if losers else []
 
 
 def _cutting(settled: Settled) -> str:

@@ -39,6 +39,8 @@ class Order(StrEnum):
     CREATED = "created"
     CHECKPOINT = "checkpoint"
     NOTE = "note"
+    DOUBT = "doubt"
+    """Of proposals: those without a score, then the lowest score first."""
 
 
 _TERMS = {
@@ -54,6 +56,7 @@ _TERMS = {
     Order.CREATED: ("o.created",),
     Order.CHECKPOINT: ("o.checkpoint",),
     Order.NOTE: ("o.note",),
+    Order.DOUBT: ("o.score",),
 }
 
 

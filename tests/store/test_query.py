@@ -45,6 +45,7 @@ KEYS = {
     Order.CLICKS: lambda o: o.n_clicks, Order.SECONDS: lambda o: -1 if o.seconds is None else o.seconds,
     Order.SCORE: lambda o: -1 if o.score is None else o.score, Order.AUTHOR: lambda o: o.author,
     Order.CREATED: lambda o: o.created, Order.CHECKPOINT: lambda o: (), Order.NOTE: lambda o: o.note,
+    Order.DOUBT: lambda o: -1 if o.score is None else o.score,
 }  # fmt: skip
 
 
