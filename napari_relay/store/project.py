@@ -17,7 +17,6 @@ from napari_relay.store.proposing import Proposing
 from napari_relay.store.values import (
     Actor,
     Change,
-    ClassInfo,
     Imported,
     Mask,
     NewObject,
@@ -31,8 +30,8 @@ from napari_relay.views.values import ViewPair
 
 class Project(Proposing):
     """One image's objects, classes and history. What can be asked is in `ProjectReader`, what cares for the file in
-    `ProjectFile`, undo and redo in `ChangingProject`, what changes objects but not their masks in `BulkChanges`,
-    merging and splitting in `Reshaping`, strokes in `Painting`, proposals in `Proposing`.
+    `ProjectFile`, undo and redo in `ChangingProject`, classes in `ClassEditing`, what changes objects but not their
+    masks in `BulkChanges`, merging and splitting in `Reshaping`, strokes in `Painting`, proposals in `Proposing`.
 
     Every change is one transaction: when the method returns, it is on the disk; when it raises, nothing has changed.
     """
@@ -77,32 +76,6 @@ class Project(Proposing):
             Path(path), fingerprint, shape, sizes, image_name, create=create, read_only=read_only
         )
         return cls(*opened)
-
-    # -- classes -----------------------------------------------------------------------------------------------
-
-    def ensure_class(self, name: str) -> ClassInfo:
-        """The class of that name; made (an action that can be undone) when there is none."""
-        name = classes.checked_name(name)
-        with self._database.read() as db:
-            known = classes.find_class(db, name)
-        if known is not None:
-            return known
-        with self._database.write() as db:
-            known = classes.find_class(db, name)
-            if known is None:
-                action = actions.begin_action(db, "class-create", f"new class {name}")
-                known = classes.add_class(db, action, name)
-        self._tell([Change((), Plane(), (), "class-create")])
-        return known
-
-    @property
-    def current_class(self) -> str:
-        """Name of the class that `accept` takes when none is given. Setting it makes an unknown class."""
-        return self.get_current_class()
-
-    @current_class.setter
-    def current_class(self, name: str) -> None:
-        self.set_value("current_class", self.ensure_class(name).name)
 
     # -- objects -----------------------------------------------------------------------------------------------
 
