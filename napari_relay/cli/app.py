@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": "napari_relay.cli.evaluate:evaluate",
     "export": "napari_relay.cli.export:export",
     "import": "napari_relay.cli.import_:import_",
+    "classes": "napari_relay.cli.classes:classes",
     "info": "napari_relay.cli.info:info",
     "history": "napari_relay.cli.history:history",
     "repair": "napari_relay.cli.repair:repair",
@@ -122,6 +123,7 @@ def napari_relay(
     \b
     Examples:
       napari-relay slide.svs                  open an image in the window
+      napari-relay photos/                    work through a folder of images
       napari-relay                            open the empty window
       napari-relay demo                       see it work, without a screen
       napari-relay segment photo.jpg --clicks clicks.json

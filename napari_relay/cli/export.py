@@ -1,8 +1,8 @@
-"""`napari-relay export PROJECT`: objects for the next tool."""
+"""`napari-relay export PROJECT|FOLDER`: objects for the next tool."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +13,28 @@ from napari_relay.cli.options import JsonOption
 from napari_relay.errors import UsageError
 
 if TYPE_CHECKING:
-    from napari_relay.formats import Georeference
+    from napari_relay.formats import ExportReport, Georeference
     from napari_relay.sources import Source
     from napari_relay.store import Project
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How to export: the options of the command."""
+
+    format: str | None = None
+    region: str | None = None
+    plane: str | None = None
+    tile: int | None = None
+    image: str | None = None
+    reviewed: bool = False
+    overwrite: bool = False
+
+
 def export(
-    project: Annotated[Path, typer.Argument(help="The project (IMAGE.relay).")],
+    project: Annotated[
+        Path, typer.Argument(metavar="PROJECT|FOLDER", help="The project (IMAGE.relay), or a folder of images.")
+    ],
     to: Annotated[Path, typer.Option("--out", "-o", help="The file, or folder, to make.")],
     format_name: Annotated[
         str | None,
@@ -46,6 +61,7 @@ def export(
     reviewed: Annotated[
         bool, typer.Option("--reviewed", help="Only reviewed and locked objects; for training sets.")
     ] = False,
+    done: Annotated[bool, typer.Option("--done", help="Of a folder, only the images that are marked as done.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +69,7 @@ def export(
 
     What the format cannot hold is said before. The file takes its name only when it is complete and, read back,
     equal to the project: pixels, parts, holes, numbers, classes. A certificate of that lies beside it. A window may
-    have the project open meanwhile.
+    have the project open meanwhile. Of a folder of images every project is written, into files of the folder --out.
 
     \b
     Examples:
@@ -61,35 +77,18 @@ def export(
       napari-relay export slide.svs.relay --out for_qupath.geojson
       napari-relay export slide.svs.relay --format coco --tile 4096 --out instances.json
       napari-relay export slide.svs.relay --format training-set --out crops
+      napari-relay export photos --format coco --out exported
     """
-    from napari_relay.formats import export as write
-    from napari_relay.formats import known_losses
-    from napari_relay.formats.registry import find_format
-    from napari_relay.formats.training_set import LOSSES, export_training_set
-    from napari_relay.formats.training_set import NAME as TRAINING_SET
-    from napari_relay.geometry import Box, Plane
-    from napari_relay.store import Project
+    from napari_relay.workspace.folder import is_image_folder
 
-    training = format_name == TRAINING_SET
-    if training and (region or plane or tile):
-        raise UsageError("A training set is of the whole project.", "Leave --region, --plane and --tile away.")
-    known = LOSSES if training else known_losses(to, format_name)
-    for loss in known:
-        err.print(f"Note: {loss}", markup=False, highlight=False)
-    box = None if region is None else Box(*numbers(region, "--region", 4))
-    chosen = None if plane is None else Plane(*numbers(plane, "--plane", 2))
-    with Project.open(project, create=False, read_only=True) as opened:
-        if training:
-            with image_of(opened, image) as source:
-                steps = export_training_set(opened, source, to, reviewed_only=reviewed, overwrite=overwrite)
-                report = drive(steps, "Exporting")
-        else:
-            geo = georeference_of(opened, image) if find_format(format_name, to).geo else None
-            steps = write(
-                opened, to, format=format_name, region=box, plane=chosen, tile=tile, georeference=geo,
-                overwrite=overwrite,
-            )  # fmt: skip
-            report = drive(steps, "Exporting")
+    wish = Wish(format_name, region, plane, tile, image, reviewed, overwrite)
+    if is_image_folder(project):
+        from napari_relay.cli.export_folder import export_folder
+
+        export_folder(project, to, wish, done=done, as_json=as_json)
+        return
+    known = tell_losses(to, wish)
+    report = export_one(project, to, wish)
     if as_json:
         print_json(asdict(report))
         return
@@ -102,6 +101,58 @@ def export(
     for loss in report.losses:
         if loss not in known:
             out.print(f"Note: {loss}", highlight=False)
+
+
+def tell_losses(to: Path, wish: Wish) -> tuple[str, ...]:
+    """Say what the format cannot hold, and return it.
+
+    Raises
+    ------
+    UsageError
+        There is no such format.
+    """
+    from napari_relay.formats import known_losses
+    from napari_relay.formats.training_set import LOSSES
+    from napari_relay.formats.training_set import NAME as TRAINING_SET
+
+    known = LOSSES if wish.format == TRAINING_SET else known_losses(to, wish.format)
+    for loss in known:
+        err.print(f"Note: {loss}", markup=False, highlight=False)
+    return known
+
+
+def export_one(project: Path, to: Path, wish: Wish) -> ExportReport:
+    """Export one project under a progress bar.
+
+    Raises
+    ------
+    UsageError, ExportError, ImageError, ProjectError
+    """
+    from napari_relay.formats import export as write
+    from napari_relay.formats.registry import find_format
+    from napari_relay.formats.training_set import NAME as TRAINING_SET
+    from napari_relay.formats.training_set import export_training_set
+    from napari_relay.geometry import Box, Plane
+    from napari_relay.store import Project
+
+    training = wish.format == TRAINING_SET
+    if training and (wish.region or wish.plane or wish.tile):
+        raise UsageError("A training set is of the whole project.", "Leave --region, --plane and --tile away.")
+    box = None if wish.region is None else Box(*numbers(wish.region, "--region", 4))
+    chosen = None if wish.plane is None else Plane(*numbers(wish.plane, "--plane", 2))
+    with Project.open(project, create=False, read_only=True) as opened:
+        if training:
+            with image_of(opened, wish.image) as source:
+                steps = export_training_set(
+                    opened, source, to, reviewed_only=wish.reviewed, overwrite=wish.overwrite
+                )
+                return drive(steps, "Exporting")
+        geo = georeference_of(opened, wish.image) if find_format(wish.format, to).geo else None
+        steps = write(
+            opened, to, format=wish.format, region=box, plane=chosen, tile=wish.tile, georeference=geo,
+            overwrite=wish.overwrite,
+        )  # fmt: skip
+        return drive(steps, "Exporting")
 
 
 def image_of(project: Project, image: str | None) -> Source:

@@ -12,7 +12,8 @@ from napari_relay.cli.options import CheckpointOption, ProjectOption
 def open_window(
     image: Annotated[
         str | None,
-        typer.Argument(help="File, folder (Zarr) or address of the image; without it the window is empty."),
+        typer.Argument(help="File, folder (Zarr) or address of the image, or a folder of images; without it the "
+                       "window is empty."),
     ] = None,
     project: ProjectOption = None,
     checkpoint: CheckpointOption = None,

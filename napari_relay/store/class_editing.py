@@ -48,12 +48,6 @@ class ClassEditing(ChangingProject):
     def current_class(self, name: str) -> None:
         self.set_value("current_class", self.ensure_class(name).name)
 
-    def class_specs(self) -> list[ClassSpec]:
-        """The classes as they would be put into a template, in the order in which they are shown."""
-        found = self.classes()
-        names = {info.id: info.name for info in found}
-        return [ClassSpec(info.name, info.color, info.key, names.get(info.parent_id or 0, "")) for info in found]
-
     def change_class(self, name: str, spec: ClassSpec) -> ClassInfo:
         """Give a class another name, colour, key and parent, as one action; its objects stay with it. A key that
         another class has goes over to this one.

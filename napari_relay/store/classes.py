@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 
 from napari_relay.errors import UsageError
 from napari_relay.store.actions import record_change
-from napari_relay.store.values import ClassInfo
+from napari_relay.store.values import ClassInfo, ClassSpec
 
 FIRST_CLASS = "object"
 """The class that a new project starts with."""
@@ -100,3 +101,18 @@ def checked_key(key: str) -> str:
     if key not in ("", *KEYS):
         raise UsageError(f"{key!r} cannot be the key of a class.", "Take one digit, or none.")
     return key
+
+
+def as_tree(specs: Sequence[ClassSpec]) -> list[tuple[int, ClassSpec]]:
+    """(depth, class) of each class, those below another right after it, else in the order given."""
+    names = {spec.name for spec in specs}
+    found: list[tuple[int, ClassSpec]] = []
+
+    def walk(parent: str, depth: int) -> None:
+        for spec in specs:
+            if (spec.parent if spec.parent in names else "") == parent:
+                found.append((depth, spec))
+                walk(spec.name, depth + 1)
+
+    walk("", 0)
+    return found

@@ -10,7 +10,7 @@ from napari_relay.geometry import Box, Click, Plane
 from napari_relay.store import actions, classes, objects, query, reading
 from napari_relay.store.database import Connections
 from napari_relay.store.query import Ids, ObjectFilter, Order
-from napari_relay.store.values import Action, ClassInfo, Labels, Mask, StoredObject
+from napari_relay.store.values import Action, ClassInfo, ClassSpec, Labels, Mask, StoredObject
 from napari_relay.views.values import ViewPair
 
 _PAGE = 500
@@ -44,6 +44,12 @@ class ProjectReader:
         """The classes, in the order in which they are shown."""
         with self._database.read() as db:
             return classes.get_classes(db)
+
+    def class_specs(self) -> list[ClassSpec]:
+        """The classes as they would be put into a template, in the order in which they are shown."""
+        found = self.classes()
+        names = {info.id: info.name for info in found}
+        return [ClassSpec(info.name, info.color, info.key, names.get(info.parent_id or 0, "")) for info in found]
 
     def get_current_class(self) -> str:
         """Name of the class that is chosen for new objects."""
