@@ -74,13 +74,14 @@ class CommittedObjects:
             index = {name: place for place, name in enumerate(names)}
             rows = project.object_colors()
             table.set([row[0] for row in rows], [index.get(row[1], 0) for row in rows])
+            self.layer.read_ahead()
 
         self._runner.submit(read, lambda _: self.layer.show())
 
     def check(self) -> None:
         """Look whether the objects that are waited for are rendered by now."""
         if self._pending():
-            self._runner.submit(self._workspace.project.journal.positions, self._show_rendered)
+            self._runner.submit(self._rendered_so_far, self._show_rendered)
 
     def close(self) -> list[Any]:
         """Follow the project no more; returns the layers to take out of the viewer."""
@@ -100,8 +101,14 @@ class CommittedObjects:
 
     def _rendered(self, change: Change) -> None:
         # In the writer's thread.
-        dirty = self._workspace.project.journal.positions()
+        dirty = self._rendered_so_far()
         self._runner.post(lambda: self._show_rendered(dirty))
+
+    def _rendered_so_far(self) -> set[tuple[int, int, int, int]]:
+        """Tiles that are still to be rendered; the others are read, away from the GUI thread."""
+        dirty: set[tuple[int, int, int, int]] = self._workspace.project.journal.positions()
+        self.layer.read_ahead()
+        return dirty
 
     def _show_rendered(self, dirty: set[tuple[int, int, int, int]]) -> None:
         self.layer.show()

@@ -8,6 +8,7 @@ never hold the GUI thread for long.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -152,8 +153,10 @@ class SceneLayers:
             return
         layer = self._layer(MASK)
         if self.canvas.show(stamps):
-            layer.affine = self._affine(MASK)
-        layer.refresh(extent=False, thumbnail=False, highlight=False)
+            with self._sliders_kept(layer.events.affine):
+                layer.affine = self._affine(MASK)
+        else:
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _paint_clicks(self, clicks: Sequence[Click], *, busy: bool) -> None:
         if not clicks and CLICKS not in self._layers:
@@ -164,7 +167,8 @@ class SceneLayers:
             layer.current_face_color = mark_colors(clicks, busy=busy)[-1]
             layer.current_symbol = mark_symbols(clicks)[-1]
             layer.current_size = self._mark_size
-        layer.data = np.array([(click.y, click.x) for click in clicks], dtype=float).reshape(-1, 2)
+        with self._sliders_kept(layer.events.data):
+            layer.data = np.array([(click.y, click.x) for click in clicks], dtype=float).reshape(-1, 2)
         layer.selected_data = set()
 
     def _paint_marks(self, clicks: Sequence[Click], *, busy: bool) -> None:
@@ -188,7 +192,8 @@ class SceneLayers:
             # Not by taking the lines away: a Vectors layer without any cannot be drawn in 3D.
             layer.edge_color = np.zeros((len(layer.data), 4))
             return
-        layer.data = frame_lines(boxes)
+        with self._sliders_kept(layer.events.data):
+            layer.data = frame_lines(boxes)
         layer.edge_color = np.repeat(np.array(FRAME_COLORS[: len(boxes)]), 4, axis=0)
         layer.edge_width = FRAME_WIDTH_PX * self._screen_pixel
 
@@ -237,6 +242,12 @@ class SceneLayers:
             layer = Vectors(unseen, edge_color=np.zeros((4, 4)), vector_style="line", opacity=0.85, **common)
         layer.editable = False
         return layer
+
+    def _sliders_kept(self, emitter: Any) -> AbstractContextManager[Any]:
+        """napari works out the ranges of its sliders anew whenever a layer changes: 20 ms and more of GUI time. What
+        we paint lies inside the image, so they stay as they are."""
+        reaction = getattr(self.viewer, "_on_layers_change", None)
+        return nullcontext() if reaction is None else emitter.blocker(reaction)
 
     def _affine(self, name: str) -> Any:
         frame = self.frame or Frame(np.eye(3))

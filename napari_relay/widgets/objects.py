@@ -75,6 +75,17 @@ class ColoredLevel:
         self.ndim = len(self.shape)
         self.dtype = np.dtype(np.uint8)
         self._added = tuple(axis for axis, size in enumerate(leading) if size == 1)
+        self._asked: tuple[Any, ...] | None = None
+        self._ahead: tuple[tuple[Any, ...], Bytes] | None = None
+
+    def read_ahead(self) -> None:
+        """Read again what napari asked for last, in the calling thread: the next asking for it need not wait.
+
+        Call it when pixels or colours have changed and before the layer is refreshed.
+        """
+        asked = self._asked
+        if asked is not None:
+            self._ahead = (asked, self._read(asked))
 
     @property
     def size(self) -> int:
@@ -89,6 +100,12 @@ class ColoredLevel:
             at = next(index for index, item in enumerate(items) if item is Ellipsis)
             items[at : at + 1] = [slice(None)] * (self.ndim - len(items) + 1)
         items += [slice(None)] * (self.ndim - len(items))
+        asked = tuple(items)
+        # Once: whoever asks again may want what has been written since.
+        ahead, self._ahead, self._asked = self._ahead, None, asked
+        return ahead[1] if ahead is not None and ahead[0] == asked else self._read(asked)
+
+    def _read(self, items: tuple[Any, ...]) -> Bytes:
         own = tuple(_plain(item) for axis, item in enumerate(items) if axis not in self._added)
         colors = self.table.of(np.asarray(self.array[own]))
         kept = [axis for axis, item in enumerate(items) if isinstance(item, slice)]
@@ -153,6 +170,11 @@ class ObjectsLayer:
             if self._layer is not None:
                 self._layer.colormap = self._colormap()
                 self._layer.features = self._features()
+
+    def read_ahead(self) -> None:
+        """Read what is on screen, for the `show` that follows on the GUI thread; in any other thread."""
+        for level in self._levels:
+            level.read_ahead()
 
     def show(self) -> None:
         """Show the present pixels: make the layer if it is missing, else read the tiles on screen again."""

@@ -75,6 +75,38 @@ def test_a_level_is_indexed_like_an_array_with_the_images_axes(leading: tuple[in
     assert deepcopy(level) is level
 
 
+class CountedReads:
+    """An array that counts how often it is read."""
+
+    def __init__(self, ids: Any) -> None:
+        self.ids, self.shape, self.reads = ids, ids.shape, 0
+
+    def __getitem__(self, key: Any) -> Any:
+        self.reads += 1
+        return self.ids[key]
+
+
+def test_what_is_on_screen_is_read_ahead_once_and_shown_as_it_is_now() -> None:
+    array = CountedReads(np.zeros((20, 30), np.uint32))
+    level = ColoredLevel(array, ColorTable())
+    level.read_ahead()
+    assert array.reads == 0, "nothing is on screen yet"
+
+    shown = (slice(0, 10), slice(0, 10))
+    assert not level[shown].any()
+    array.ids[5, 5] = 7
+    level.read_ahead()
+    assert array.reads == 2
+
+    assert level[shown][5, 5] > 0
+    assert array.reads == 2, "read in the thread that read ahead"
+    array.ids[5, 5] = 0
+    assert level[shown][5, 5] == 0, "what was read ahead is old by now"
+    level.read_ahead()
+    assert level[slice(5, 12), slice(0, 10)].shape == (7, 10)
+    assert array.reads == 5, "another place is read when it is asked for"
+
+
 def test_colours_fit_into_a_byte_and_classes_keep_theirs() -> None:
     many = ["#123456"] * 200
 

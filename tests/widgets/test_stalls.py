@@ -91,6 +91,23 @@ def test_slow_clicks_do_not_hold_the_window(window: Any, meter: StallMeter) -> N
     assert max(meter.gaps_ms) < MOST_MS + FRAME_MS, sorted(meter.gaps_ms)[-5:]
 
 
+def test_painting_does_not_make_napari_work_out_its_sliders(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    window.click(100, 100)
+    window.wait(Phase.PROPOSAL)
+    window.settle()
+    layers, worked_out = window.viewer.layers, []
+    ranges = type(layers)._ranges
+    monkeypatch.setattr(type(layers), "_ranges", property(lambda self: worked_out.append(1) or ranges.fget(self)))
+
+    window.click(200, 300)
+    window.wait(Phase.PROPOSAL)
+    window.settle()
+    assert not worked_out
+
+    layers[0].affine = layers[0].affine
+    assert worked_out, "the user's own changes still do"
+
+
 @timing
 def test_our_own_painting_is_short(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each paint and each state shown, timed alone (processor time), for a mask that fills the image."""
