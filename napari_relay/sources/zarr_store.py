@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import zarr
 from zarr.abc.store import Store
@@ -12,7 +14,7 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError
 from napari_relay.sources.checks import READ_ERRORS, reason
-from napari_relay.sources.remote import missing_remote
+from napari_relay.sources.remote import missing_remote, open_remote
 
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files that make a folder a zarr node."""
@@ -34,6 +36,8 @@ def open_node(location: Path | str) -> tuple[Any, Store]:
     """
     if isinstance(location, Path) and location.is_file():
         return _open_zip(location)
+    if isinstance(location, str) and urlsplit(location).path.endswith(".zip"):
+        return _open_remote_zip(location)
     store: Store = LocalStore(location, read_only=True) if isinstance(location, Path) else _remote_store(location)
     try:
         return zarr.open(store, mode="r"), store
@@ -51,18 +55,42 @@ def _open_zip(path: Path) -> tuple[Any, Store]:
     """A zipped zarr; also one whose folder was zipped with it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            root = _root_in(archive.namelist(), path)
     except STORE_ERRORS as error:
         raise DamagedImageError(f"{path} is a damaged zip file: {reason(error)}.", "Copy it again.") from error
+    return _open_in_zip(ZipStore(path, mode="r", read_only=True), root, path)
+
+
+def _open_remote_zip(url: str) -> tuple[Any, Store]:
+    """The same at a URL; of the file only the parts that are needed are fetched."""
+    stream = open_remote(url)
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+    from fsspec.implementations.zip import ZipFileSystem
+
+    try:
+        files = ZipFileSystem(fo=stream)
+        root = _root_in(files.zip.namelist(), url)
+    except STORE_ERRORS as error:
+        stream.close()
+        raise DamagedImageError(f"{url} is a damaged zip file: {reason(error)}.", "Upload it again.") from error
+    store = FsspecStore(AsyncFileSystemWrapper(files, asynchronous=True), read_only=True, path=root)
+    return _open_in_zip(store, "", url)
+
+
+def _root_in(names: Sequence[str], location: Path | str) -> str:
+    """The folder of the outermost zarr node among the names in a zip file."""
     roots = sorted((name[: -len(m)] for name in names for m in MARKERS if name.rpartition("/")[2] == m), key=len)
     if not roots:
-        raise UnsupportedImageError(f"The zip file {path} holds no zarr.", "Unpack it and open the image in it.")
-    store = ZipStore(path, mode="r", read_only=True)
+        raise UnsupportedImageError(f"The zip file {location} holds no zarr.", "Unpack it and open the image in it.")
+    return roots[0].rstrip("/")
+
+
+def _open_in_zip(store: Store, root: str, location: Path | str) -> tuple[Any, Store]:
     try:
-        return zarr.open(store, mode="r", path=roots[0].rstrip("/")), store
+        return zarr.open(store, mode="r", path=root), store
     except STORE_ERRORS as error:
         store.close()
-        raise DamagedImageError(f"Cannot open the zarr in {path}: {reason(error)}.", "Copy it again.") from error
+        raise DamagedImageError(f"Cannot open the zarr in {location}: {reason(error)}.", "Copy it again.") from error
 
 
 def _remote_store(url: str) -> Store:

@@ -100,9 +100,8 @@ class CommittedObjects:
             self._runner.post(self.reload)
 
     def _rendered(self, change: Change) -> None:
-        # In the writer's thread.
-        dirty = self._rendered_so_far()
-        self._runner.post(lambda: self._show_rendered(dirty))
+        # In the writer's thread, which has more to write.
+        self._runner.post(lambda: self._runner.submit(self._rendered_so_far, self._show_rendered))
 
     def _rendered_so_far(self) -> set[tuple[int, int, int, int]]:
         """Tiles that are still to be rendered; the others are read, away from the GUI thread."""

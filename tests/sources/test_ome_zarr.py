@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ import zarr
 from made_images import Pixels, halved, made_up, planes
 from ome_zarr.format import FormatV04, FormatV05
 from ome_zarr.writer import write_multiscale
+from ranges_server import RangesServer
 from source_contract import SourceContract
 
 from napari_relay.errors import DamagedImageError, ImageError, MissingExtraError, UsageError
@@ -324,6 +326,36 @@ def test_a_url_over_http(tmp_path: Path) -> None:
                 open_image(url + "x")
         finally:
             server.shutdown()
+
+
+@pytest.mark.parametrize("inner", ["", "slide.zarr/"])
+def test_a_zipped_zarr_at_a_url_is_read_in_parts(tmp_path: Path, ranges_server: RangesServer, inner: str) -> None:
+    pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (2000, 1500), np.uint8)
+    write(tmp_path / "slide.zarr", [image, image[::2, ::2]], ome(multiscale("yx", [[1, 1], [2, 2]])))
+    with zipfile.ZipFile(tmp_path / "slide.ome.zarr.zip", "w") as archive:
+        for path in sorted((tmp_path / "slide.zarr").rglob("*")):
+            archive.write(path, f"{inner}{path.relative_to(tmp_path / 'slide.zarr')}")
+
+    with open_image(ranges_server.url("slide.ome.zarr.zip")) as source:
+        assert (source.name, source.path) == ("slide.ome.zarr.zip", None)
+        np.testing.assert_array_equal(source.read(Box(5, 6, 140, 120))[..., 0], image[5:140, 6:120])
+        assert ranges_server.sent < (tmp_path / "slide.ome.zarr.zip").stat().st_size / 2
+
+
+def test_a_zip_at_a_url_that_is_damaged_or_holds_no_zarr_is_named(tmp_path: Path, ranges_server: RangesServer) -> None:
+    pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
+    (tmp_path / "damaged.zip").write_bytes(b"PK" + bytes(100))
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("readme.txt", "no image")
+
+    with pytest.raises(ImageError, match=r"damaged\.zip is a damaged zip file"):
+        open_image(ranges_server.url("damaged.zip"))
+    with pytest.raises(ImageError, match=r"other\.zip holds no zarr"):
+        open_image(ranges_server.url("other.zip"))
+    with pytest.raises(ImageError, match="There is no file"):
+        open_image(ranges_server.url("missing.zip"))
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 import tifffile
 from made_images import Pixels, made_up, rgb
 from PIL import Image
+from ranges_server import RangesServer
 
 from napari_relay.errors import DamagedImageError, ImageError, UnsupportedImageError, UsageError
 from napari_relay.geometry import Box
@@ -251,44 +250,14 @@ def test_the_orientation_tag_is_described_and_not_applied(tmp_path: Path) -> Non
         assert source.describe()["orientation_not_applied"] == 6
 
 
-def test_a_url_reads_parts_over_http(tmp_path: Path) -> None:
+def test_a_url_reads_parts_over_http(tmp_path: Path, ranges_server: RangesServer) -> None:
     pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
     image = made_up(2000, 1900)
     tifffile.imwrite(tmp_path / "cog.tif", image, tile=(256, 256), compression="zlib")
-    sent: list[int] = []
 
-    class Ranges(http.server.BaseHTTPRequestHandler):
-        """Gives ranges of one file, as every object store does."""
-
-        def do_HEAD(self) -> None:
-            self.send_response(200 if self.path.endswith("/cog.tif") else 404)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str((tmp_path / "cog.tif").stat().st_size))
-            self.end_headers()
-
-        def do_GET(self) -> None:
-            content = (tmp_path / "cog.tif").read_bytes()
-            start, end = (int(edge) for edge in self.headers["Range"].removeprefix("bytes=").split("-"))
-            part = content[start : end + 1]
-            sent.append(len(part))
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
-            self.send_header("Content-Length", str(len(part)))
-            self.end_headers()
-            self.wfile.write(part)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ranges) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}/maps/cog.tif"
-            with open_image(url) as source:
-                assert (source.name, source.path) == ("cog.tif", None)
-                np.testing.assert_array_equal(source.read(Box(10, 20, 200, 240))[..., 0], image[10:200, 20:240])
-                assert sum(sent) < (tmp_path / "cog.tif").stat().st_size / 2
-            with pytest.raises(ImageError, match="There is no file"):
-                open_image(url.replace("cog", "other"))
-        finally:
-            server.shutdown()
+    with open_image(ranges_server.url("cog.tif")) as source:
+        assert (source.name, source.path) == ("cog.tif", None)
+        np.testing.assert_array_equal(source.read(Box(10, 20, 200, 240))[..., 0], image[10:200, 20:240])
+        assert ranges_server.sent < (tmp_path / "cog.tif").stat().st_size / 2
+    with pytest.raises(ImageError, match="There is no file"):
+        open_image(ranges_server.url("other.tif"))
