@@ -18,7 +18,7 @@ class ModelConfig:
     relay_rule : how the two views exchange them (`oneway_keep` is the product's: the global entry can be cached).
     multi_scale : small and large tokens beside the base ones (MST).
     similarity : contrastive space and cosine maps of the clicks.
-    pixel_path : finest stride of the pixel path: 0 (off), 4 or 2.
+    pixel_path : stride of the pixel path: 4, or 0 (off).
     """
 
     relay_tokens: int = 4
@@ -35,8 +35,8 @@ class ModelConfig:
     top_large: int = 12
 
     def __post_init__(self) -> None:
-        if self.pixel_path not in (0, 2, 4):
-            raise CheckpointError(f"pixel_path is {self.pixel_path}; it must be 0, 2 or 4.")
+        if self.pixel_path not in (0, 4):
+            raise CheckpointError(f"pixel_path is {self.pixel_path}; it must be 0 or 4.")
         if self.relay_tokens < 0:
             raise CheckpointError(f"relay_tokens is {self.relay_tokens}; it must be 0 or more.")
         if self.multi_scale and not self.similarity:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from napari_relay.model.config import ModelConfig
 from napari_relay.model.layers import LayerNorm2d
-from napari_relay.model.relay import OTHER, RelayTokens, relay_block
+from napari_relay.model.relay import OTHER, OWN, RelayTokens, relay_block
 
 WIDTHS = (64, 128, 160, 320)
+JOINT = ("sequential", "mean")
+"""Rules by which both views go through the blocks in lock-step (experiments; nothing can be cached)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +113,12 @@ class RelayTinyViT(nn.Module):
         return states
 
     def reads_global(self) -> bool:
-        """Whether any gate to the global view is open; with all of them shut that view need not be encoded."""
-        return self.relay is not None and any(bool(gates.gate[OTHER].any()) for gates in self.relay.blocks)
+        """Whether any gate to the global view is open; with all of them shut that view need not be encoded.
+
+        In lock-step the view's own tokens carry what the other view told them.
+        """
+        row = OWN if self.config.relay_rule in JOINT else OTHER
+        return self.relay is not None and any(bool(gates.gate[row].any()) for gates in self.relay.blocks)
 
     def _others(self, states: list[Tensor] | None, geometry: Tensor | None) -> list[Tensor | None]:
         """The second relay set of each block: the global states with the offset code added."""
@@ -150,14 +156,14 @@ class RelayTinyViT(nn.Module):
         f16b = x.permute(0, 3, 1, 2)
         return Encoding(stem.f4, stem.f8, f16a.permute(0, 3, 1, 2), f16b, self.neck(f16b), relay)
 
-    def joint(self, local: Stem, global_: Stem, geometry: Tensor | None = None) -> tuple[Encoding, Tensor]:
-        """Both views in lock-step for the rules `sequential` and `mean` (experiments; nothing can be cached).
+    def joint(self, local: Stem, global_f16: Tensor) -> tuple[Encoding, Tensor]:
+        """Both views in lock-step for the rules `sequential` and `mean`.
 
         Returns the local encoding and the global view's last map [B, 320, 28, 28].
         """
         assert self.relay is not None
         rule = self.config.relay_rule
-        xl, xg = local.f16.permute(0, 2, 3, 1), global_.f16.permute(0, 2, 3, 1) + self.relay.branch
+        xl, xg = local.f16.permute(0, 2, 3, 1), global_f16.permute(0, 2, 3, 1) + self.relay.branch
         relay, f16a = self.relay.start(len(xl)), xl
         for i, (block, gates) in enumerate(zip(self._blocks(), self.relay.blocks, strict=True)):
             if i == 6:
@@ -170,16 +176,23 @@ class RelayTinyViT(nn.Module):
         encoding = Encoding(local.f4, local.f8, f16a.permute(0, 3, 1, 2), f16b, self.neck(f16b), relay)
         return encoding, xg.permute(0, 3, 1, 2)
 
+    def pair(self, local: Stem, global_f16: Tensor | None, geometry: Tensor | None = None) -> Encoding:
+        """Stages 3 and 4 of a local view, with a global one or without, by the configured rule.
+
+        global_f16 : the global view's `Stem.f16`. geometry : as in `trunk`; the rules in lock-step do without.
+        """
+        if global_f16 is None or self.relay is None:
+            return self.trunk(local)
+        if self.config.relay_rule in JOINT:
+            return self.joint(local, global_f16)[0]
+        return self.trunk(local, self.global_trajectory(global_f16), geometry)
+
     def forward(
         self, local: Tensor, global_: Tensor | None = None, geometry: Tensor | None = None
     ) -> Encoding:
         """Encode views [B, 3, S, S]; with `global_` the two exchange context by the configured rule."""
-        stem = self.stem(local)
-        if global_ is None or self.relay is None:
-            return self.trunk(stem)
-        if self.config.relay_rule in ("sequential", "mean"):
-            return self.joint(stem, self.stem(global_), geometry)[0]
-        return self.trunk(stem, self.global_trajectory(self.stem(global_).f16), geometry)
+        seen = None if global_ is None or self.relay is None else self.stem(global_).f16
+        return self.pair(self.stem(local), seen, geometry)
 
 
 def freeze(module: nn.Module) -> None:

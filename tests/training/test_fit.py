@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from napari_relay.errors import UsageError
 from napari_relay.geometry import Box
-from napari_relay.model.checkpoint import load_checkpoint, load_state, read_card
+from napari_relay.model.checkpoint import load_checkpoint, load_state, read_card, save_checkpoint
+from napari_relay.model.relay import OWN
 from napari_relay.views import View, ViewPair, whole_view
 from relay_training import bundle as bundling
 from relay_training import encodings
@@ -123,6 +124,29 @@ def test_a_trunk_run_trains_relay_tokens_and_their_gates(cache, tmp_path):
     stem = ("patch_embed", "stages.0", "stages.1")
     frozen = [p for n, p in run.model.encoder.named_parameters() if n.startswith(stem)]
     assert not any(p.requires_grad for p in frozen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["sequential", "mean"])
+def test_a_trunk_run_trains_the_rules_that_take_both_views_in_lock_step(cache, tmp_path, rule):
+    model, card = load_checkpoint("step0")
+    config_of = {**card.config, "relay_rule": rule}
+    save_checkpoint(tmp_path / "start.safetensors", model.state_dict(), replace(card, config=config_of, shards=()))
+    run = Run(
+        config(cache, tmp_path, train="trunk", start=str(tmp_path / "start.safetensors"), global_p=1.0),
+        make_fabric("32-true"),
+    )
+    data = EncodingCache(cache)
+    assert len(data.wide())
+    seen = []
+    joint = run.model.encoder.joint
+    run.model.encoder.joint = lambda *views: seen.append(rule) or joint(*views)
+    for _ in range(2):
+        run.train_step(data)
+
+    assert seen == [rule, rule]
+    gates = [p for n, p in run.model.encoder.named_parameters() if n.endswith(".gate")]
+    assert all(float(g.detach()[OWN].abs().max()) > 0 for g in gates)
 
 
 def test_every_trainable_parameter_is_in_one_group(cache, tmp_path):

@@ -32,8 +32,6 @@ from relay_training.report import describe_machine
 FORMAT = "napari-relay ablation 1"
 BUDGET = ("samples", "batch", "seed")
 """Equal for all rows."""
-TRAINED_RULES = ("oneway_keep", "oneway")
-"""Rules by which `fit` shows the global view: from its kept trajectory. The others need both views in lock-step."""
 STEP0 = "step0"
 
 
@@ -129,23 +127,11 @@ def derive_start(start: str, changes: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def untrainable(row: Row) -> str:
-    """Why `fit` cannot train a row; empty where it can."""
-    rule = row.model.get("relay_rule", TRAINED_RULES[0])
-    if rule not in TRAINED_RULES:
-        return f"fit does not train by the rule {rule}"
-    if row.model.get("pixel_path") == 2:
-        return "the pixel path has no stride 2"
-    return ""
-
-
 def run_row(row: Row, out: Path, bench: Bench, *, minutes: float | None = None, **budget: Any) -> dict[str, Any] | None:
     """Train and judge one row; None when it is not trained to its end yet."""
     about: dict[str, Any] = {"title": row.title, "group": row.group, "views": row.judge.views}
     if row.name == STEP0:
         return {**about, "samples": 0, "measured": judge(STEP0, row.judge, bench)}
-    if reason := untrainable(row):
-        return {**about, "samples": 0, "missing": reason}
     if row.of:
         checkpoint = out / row.of / "ema.safetensors"
         if not checkpoint.is_file():
@@ -214,7 +200,7 @@ def ablate(
             tell(f"{row.name}: not at its end yet; the next call goes on")
         else:
             keep(results, row.name, result)
-            tell(f"{row.name}: {result.get('missing') or 'measured'}")
+            tell(f"{row.name}: measured")
 
 
 def command(

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from napari_relay.errors import UsageError
 from napari_relay.model.checkpoint import content_hash, load_checkpoint
-from napari_relay.model.encoder import Encoding, Stem
+from napari_relay.model.encoder import Stem
 from napari_relay.model.network import FIRST, ClickModel
 from napari_relay.model.relay import OWN
 from napari_relay.predictor.device import Compute, choose
@@ -87,7 +87,8 @@ class RelayProbe:
         geometry = torch.tensor([sample.crops.pair.geometry], device=self._compute.device)
         clicks = torch.tensor([[[sample.click.y, sample.click.x, 1.0]]], device=self._compute.device)
         with shut(self._model, own=not condition.own, head=not condition.head):
-            prepared = self._model.head.prepare(encode(self._model, local, seen, geometry))
+            f16 = None if seen is None else seen.f16
+            prepared = self._model.head.prepare(self._model.encoder.pair(local, f16, geometry))
             output = self._model.head(prepared, clicks, which=FIRST)
         best = int(output.iou[0].argmax())
         return intersection_over_union((output.logits[0, best] > 0).cpu().numpy(), sample.truth, sample.ignore)
@@ -99,16 +100,6 @@ class RelayProbe:
     def _autocast(self) -> torch.autocast:
         dtype = self._compute.dtype
         return torch.autocast(self._compute.device.type, dtype, enabled=dtype != torch.float32)
-
-
-def encode(model: ClickModel, local: Stem, wide: Stem | None, geometry: Tensor) -> Encoding:
-    """Stages 3 and 4 of a local view, with a global one or without, by the rule that the model was made for."""
-    encoder = model.encoder
-    if wide is None or encoder.relay is None:
-        return encoder.trunk(local)
-    if model.config.relay_rule in ("sequential", "mean"):
-        return encoder.joint(local, wide, geometry)[0]
-    return encoder.trunk(local, encoder.global_trajectory(wide.f16), geometry)
 
 
 @contextmanager

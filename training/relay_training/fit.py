@@ -169,8 +169,7 @@ class Run:
         """The cached encoding, or, in a `trunk` run, stages 3 and 4 on the cached stem."""
         if self.config.train == "head":
             return batch.encoding
-        states = self.model.encoder.global_trajectory(batch.global_f16) if wide else None
-        return self.model.encoder.trunk(batch.stem, states, batch.geometry if wide else None)
+        return self.model.encoder.pair(batch.stem, batch.global_f16 if wide else None, batch.geometry)
 
     def train_step(self, cache: EncodingCache) -> dict[str, float]:
         config = self.config

@@ -19,7 +19,6 @@ from napari_relay.sources import open_image
 from napari_relay.views import Crops, View, default_mix, follow_view, measure_stretch, read_crops, view_pair, whole_view
 from napari_relay.views.values import LOGIT_SIDE, VIEW_SIDE, Float32
 from relay_training.bench_data import Task
-from relay_training.blank import encode
 from relay_training.index import IGNORE, read_labels
 from relay_training.labels import block_mode, crop_labels
 from relay_training.robot import Robot, intersection_over_union, mask_box
@@ -102,11 +101,11 @@ class Seat:
         with torch.inference_mode(), self._autocast():
             local = model.encoder.stem(self._tensor(crops.local)[None])
             seen = crops.global_ is not None and model.encoder.reads_global()
-            wide = model.encoder.stem(self._tensor(crops.global_)[None]) if seen else None  # type: ignore[arg-type]
+            wide = model.encoder.stem(self._tensor(crops.global_)[None]).f16 if seen else None  # type: ignore[arg-type]
             mirrored = not crops.key  # the global view lies on the other side
             dy, dx, k, scale = crops.pair.geometry
             geometry = self._tensor(np.array([[dy, -dx if mirrored else dx, k, scale]], np.float32))
-            self._prepared = model.head.prepare(encode(model, local, wide, geometry))
+            self._prepared = model.head.prepare(model.encoder.pair(local, wide, geometry))
 
     def ask(self, clicks: npt.NDArray[np.floating], previous: Float32 | None, which: slice = LATER) -> Output:
         """One request a row: clicks [B, n, 3], previous logits [112, 112] for all, or [B, 112, 112]."""
