@@ -40,8 +40,9 @@ def classes(
       napari-relay classes photos --load tissue.classes.json
     """
     from napari_relay.formats.class_template import ClassTemplate
+    from napari_relay.sources.folders import is_image_folder
     from napari_relay.store import Project
-    from napari_relay.workspace.folder import ImageFolder, is_image_folder
+    from napari_relay.workspace.folder import ImageFolder
 
     template = None if load is None else ClassTemplate.load(load)
     if is_image_folder(project):

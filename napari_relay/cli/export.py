@@ -79,7 +79,7 @@ def export(
       napari-relay export slide.svs.relay --format training-set --out crops
       napari-relay export photos --format coco --out exported
     """
-    from napari_relay.workspace.folder import is_image_folder
+    from napari_relay.sources.folders import is_image_folder
 
     wish = Wish(format_name, region, plane, tile, image, reviewed, overwrite)
     if is_image_folder(project):

@@ -12,19 +12,22 @@ from typing import Any
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QFileDialog, QMainWindow, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QMainWindow, QWidget
 
+from napari_relay.sources.folders import is_image_folder
 from napari_relay.widgets.canvas_finder import canvases_of, drop_targets_of, main_window_of
+from napari_relay.widgets.class_work import ClassWork
 from napari_relay.widgets.computing import Computing, WorkerComputing
 from napari_relay.widgets.controller import sentence
 from napari_relay.widgets.desk import Desk, Means
-from napari_relay.widgets.drops import CheckpointDrops, dropped_paths
+from napari_relay.widgets.drops import CheckpointDrops, ask_for_folder, ask_for_image, dropped_paths
 from napari_relay.widgets.image_opener import ImageOpener
 from napari_relay.widgets.keys import Command, EndsEditing, KeyCommand, KeyFilter, edits_text
 from napari_relay.widgets.keys_dialog import KeysDialog
 from napari_relay.widgets.layout import DockLayout
 from napari_relay.widgets.opening import Question
 from napari_relay.widgets.settings import WindowSettings
+from napari_relay.widgets.side_docks import SideDocks
 from napari_relay.widgets.state import Phase, Shown
 from napari_relay.widgets.threads import WindowThread
 from napari_relay.widgets.turns import TakeAway, Turns
@@ -79,7 +82,9 @@ class RelayWidget(QWidget):
         self._drops = CheckpointDrops(self.panels.model.use_file, self)
         self.setAcceptDrops(True)
         self._window: QMainWindow | None = None
-        self.objects: Any = None
+        self._folder: Path | None = None
+        self._classes = ClassWork(self.panels.classes, self.desk)
+        self.sides = SideDocks(self.desk, self.opener, self._notify, self._take_away)
         self._wanted = True
         self._ended = False
         self._connect()
@@ -105,10 +110,10 @@ class RelayWidget(QWidget):
         opener.failed.connect(self._notify)
         opener.progress.connect(panels.progress.show_progress)
         panels.progress.cancelled.connect(opener.cancel_build)
-        panels.browse.clicked.connect(self.browse)
+        panels.browse.clicked.connect(lambda: ask_for_image(self, self.open_path))
+        panels.folder.clicked.connect(lambda: ask_for_folder(self, self.open_path))
         panels.arm.clicked.connect(self._toggle)
         panels.images.activated.connect(self._image_picked)
-        panels.classes.picked.connect(self._class_picked)
         panels.keys.clicked.connect(self.show_keys)
         panels.table.clicked.connect(self.show_objects)
         panels.retry.clicked.connect(desk.retry)
@@ -133,6 +138,8 @@ class RelayWidget(QWidget):
         for target in drop_targets_of(window):
             target.installEventFilter(self._drops)
         self._turns.later(self._arm_by_itself)
+        if self._folder is not None:
+            self.open_path(str(self._folder))
 
     def _arm_by_itself(self, *_: object) -> None:
         """Whoever opens the dock wants to click: the tool is on as soon as there is an image, until switched off."""
@@ -145,11 +152,15 @@ class RelayWidget(QWidget):
         """Open a file, folder or address as layers, in the background; errors are shown."""
         self.opener.open(path)
 
-    def browse(self) -> None:
-        """Ask for an image file and open it."""
-        name, _ = QFileDialog.getOpenFileName(self, "Open an image")
-        if name:
-            self.open_image(name)
+    def open_path(self, path: str) -> None:
+        """Open an image, or a folder of images as a list to work through."""
+        if not is_image_folder(Path(path)):
+            self.open_image(path)
+        elif self._window is None:  # not docked yet
+            self._folder = Path(path)
+        else:
+            self._folder = None
+            self.sides.show_folder(Path(path), self._window)
 
     # -- what the user does ------------------------------------------------------------------------------------
 
@@ -170,22 +181,15 @@ class RelayWidget(QWidget):
             open_dialog.close()
         KeysDialog(self).show()
 
+    @property
+    def objects(self) -> Any:
+        """The panel of objects and history, where it is open."""
+        return self.sides.objects
+
     def show_objects(self) -> None:
         """The table of all objects and the history, in a dock of their own below the image."""
-        if self._window is None:
-            return
-        if self.objects is None:
-            from napari_relay.widgets.objects_panel import ObjectsPanel
-
-            self.objects = ObjectsPanel(self.desk, self._notify, self._take_away)
-            self.objects.closed.connect(self._objects_closed)
-            self.viewer.window.add_dock_widget(self.objects, name="Relay objects", area="bottom")
-        dock = self.objects.parent()
-        dock.show()
-        dock.raise_()
-
-    def _objects_closed(self) -> None:
-        self.objects = None
+        if self._window is not None:
+            self.sides.show_objects()
 
     def _toggle(self) -> None:
         self.disarm() if self.desk.armed else self.arm()
@@ -221,10 +225,6 @@ class RelayWidget(QWidget):
         images = self.desk.images.images
         if index < len(images):
             self.desk.images.choose(images[index])
-
-    def _class_picked(self, name: str) -> None:
-        if self.desk.controller is not None:
-            self.desk.controller.ledger.set_class(name)
 
     def _checkpoint_chosen(self, name: str) -> None:
         self._change_settings(self.settings.model_copy(update={"checkpoint": name}))
@@ -268,11 +268,7 @@ class RelayWidget(QWidget):
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self._quit)
-        if self.objects is not None:
-            objects, self.objects = self.objects, None
-            objects.shutdown()
-            if not keep_layers:
-                self.viewer.window.remove_dock_widget(objects)
+        self.sides.close(keep=keep_layers)
         left = self.desk.close()
         if not keep_layers:
             self._take_away(left)
@@ -313,7 +309,7 @@ class RelayWidget(QWidget):
         event.acceptProposedAction()
         if not self._drops.eventFilter(self, event):
             for path in dropped_paths(event):
-                self.open_image(path)
+                self.open_path(path)
 
     def keyPressEvent(self, event: Any) -> None:
         """Keys that no widget of the dock wanted are the tool's, else napari's."""

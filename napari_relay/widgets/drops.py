@@ -1,4 +1,5 @@
-"""Files dropped on the window: a carried checkpoint is used, whatever part of the window it falls on."""
+"""Files that come in: dropped on the window, where a carried checkpoint is used whatever part of it it falls on, or
+asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_relay.widgets.model_panel import SUFFIX
 
@@ -32,3 +34,17 @@ class CheckpointDrops(QObject):
 def dropped_paths(event: Any) -> list[str]:
     """Local files of a drag or drop."""
     return [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+
+
+def ask_for_image(parent: QWidget, use: Callable[[str], object]) -> None:
+    """Ask for an image file; `use` gets its path."""
+    name, _ = QFileDialog.getOpenFileName(parent, "Open an image")
+    if name:
+        use(name)
+
+
+def ask_for_folder(parent: QWidget, use: Callable[[str], object]) -> None:
+    """Ask for a folder of images; `use` gets its path."""
+    name = QFileDialog.getExistingDirectory(parent, "Open a folder of images")
+    if name:
+        use(name)

@@ -30,10 +30,10 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyCommand:
-    """What a key asks for; `digit` is 1-9 for a class."""
+    """What a key asks for; `digit` is 0-9 for a class."""
 
     command: Command
-    digit: int = 0
+    digit: int = -1
 
 
 MOUSE_TABLE: tuple[tuple[str, str], ...] = (
@@ -48,8 +48,12 @@ KEY_TABLE: tuple[tuple[str, str], ...] = (
     ("Tab", "next mask of the first click"),
     ("Ctrl + Z", "take back the last click; without clicks, the last change"),
     ("Ctrl + Shift + Z", "do it again"),
-    ("1 ... 9", "class of the next object"),
+    ("0 ... 9", "class of the next object"),
     ("?", "this list"),
+)
+FOLDER_TABLE: tuple[tuple[str, str], ...] = (
+    ("Page Down, Page Up", "next and previous image of a folder"),
+    ("Ctrl + Enter", "this image is done; the next of the folder"),
 )
 
 _EDITORS = (QAbstractSpinBox, QComboBox, QLineEdit, QPlainTextEdit, QTextEdit)
@@ -77,7 +81,7 @@ def command_of(event: QKeyEvent) -> KeyCommand | None:
     if modifiers in (Qt.KeyboardModifier.NoModifier, shift):
         if text == "?":
             return KeyCommand(Command.HELP)
-        if len(text) == 1 and text in "123456789":
+        if len(text) == 1 and text in "0123456789":
             return KeyCommand(Command.CLASS, int(text))
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QVBoxLayout, QWidget
 
-from napari_relay.widgets.keys import KEY_TABLE, MOUSE_TABLE
+from napari_relay.widgets.keys import FOLDER_TABLE, KEY_TABLE, MOUSE_TABLE
 from napari_relay.widgets.status_panel import KeyHints
 
 
@@ -18,5 +18,10 @@ class KeysDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setMinimumWidth(420)
         layout = QVBoxLayout(self)
-        layout.addWidget(KeyHints(("Mouse", MOUSE_TABLE), ("Keys, while the click tool is on", KEY_TABLE)))
+        layout.addWidget(
+            KeyHints(
+                ("Mouse", MOUSE_TABLE), ("Keys, while the click tool is on", KEY_TABLE),
+                ("In a folder of images", FOLDER_TABLE),
+            )
+        )  # fmt: skip
         layout.addStretch()

@@ -40,7 +40,7 @@ def launch(
 
     Parameters
     ----------
-    path : image file, folder (Zarr) or address; None for an empty window.
+    path : image file, folder (Zarr) or address, or a folder of images; None for an empty window.
     project : project file, where it is not `<path>.relay`.
     checkpoint : a bundled checkpoint's name or a file; None takes the one used last.
 
@@ -65,7 +65,7 @@ def launch(
     _show(viewer)
     splash.finish(dock.window())
     if path is not None:
-        dock.open_image(os.fspath(path))
+        dock.open_path(os.fspath(path))
     from napari import run
 
     run()

@@ -49,6 +49,7 @@ class DockLayout:
         self.question = QuestionBar()
         self.progress = ProgressBar()
         self.browse = QPushButton("Open an image ...")
+        self.folder = QPushButton("Open a folder of images ...")
         self.status = StatusPanel()
         self.first_steps = KeyHints(("", FIRST_STEPS))
         self.retry = QPushButton("Try again")
@@ -80,6 +81,7 @@ class DockLayout:
         has_image = shown.phase is not Phase.NO_IMAGE
         self.arm.setVisible(has_image)
         self.browse.setVisible(not has_image)
+        self.folder.setVisible(not has_image)
         self.arm.setChecked(armed)
         self.arm.setText("Clicking objects (press to stop)" if armed else "Click objects")
         self.status.show_words(words)
@@ -122,7 +124,8 @@ class DockLayout:
         column.setContentsMargins(8, 8, 8, 8)
         column.setSpacing(8)
         for widget in (
-            self._image_row, self.arm, self.question, self.progress, self.status, self.browse, self.retry,
+            self._image_row, self.arm, self.question, self.progress, self.status, self.browse, self.folder,
+            self.retry,
             self.first_steps, self._work, Fold("Model", self.model), Fold("Settings", self.settings.native),
             self.keys,
         ):  # fmt: skip

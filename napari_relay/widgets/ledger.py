@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from napari_relay.widgets.state import ClassChoice
 from napari_relay.widgets.threads import Runner
-
-DIGITS = 9
 
 
 class Ledger:
@@ -71,12 +69,25 @@ class Ledger:
 
     def _take(self, facts: tuple[list[Any], str, int]) -> None:
         infos, self.current_class, self.objects = facts
-        self.classes = tuple(
-            ClassChoice(info.name, info.color, digit if digit <= DIGITS else 0)
-            for digit, info in enumerate(infos, start=1)
-        )
+        self.classes = choices(infos)
         self._changed()
 
     def _project_changed(self, change: object) -> None:
         # In the thread that made the change.
         self._runner.post(self.read)
+
+
+def choices(infos: Sequence[Any]) -> tuple[ClassChoice, ...]:
+    """Classes as the window lists them: those below another right after it."""
+    names = {info.id: info.name for info in infos}
+    found: list[ClassChoice] = []
+
+    def walk(parent: str, depth: int) -> None:
+        for info in infos:
+            if names.get(info.parent_id, "") == parent:
+                digit = int(info.key) if info.key.isdecimal() else None
+                found.append(ClassChoice(info.name, info.color, digit, depth, parent))
+                walk(info.name, depth + 1)
+
+    walk("", 0)
+    return tuple(found)

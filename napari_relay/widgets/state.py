@@ -37,11 +37,14 @@ class Model(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassChoice:
-    """A class as the window lists it: `digit` chooses it (0: none)."""
+    """A class as the window lists it: `digit` chooses it, `depth` says how far below others it stands, `parent` is
+    the name of the one above it ("" for none)."""
 
     name: str
     color: str
-    digit: int
+    digit: int | None = None
+    depth: int = 0
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

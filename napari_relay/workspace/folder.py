@@ -6,7 +6,6 @@ without the lock, so a window may have it open.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,18 +13,14 @@ from pathlib import Path
 
 from napari_relay.errors import ProjectError, UsageError
 from napari_relay.formats.class_template import ClassTemplate
+from napari_relay.sources.folders import images_in, is_image_folder
 from napari_relay.store import Project
-from napari_relay.workspace.opening import PROJECT_SUFFIX, PYRAMID_SUFFIX
+from napari_relay.workspace.opening import PROJECT_SUFFIX
 
 TEMPLATE = "relay.classes.json"
 """The folder's class template."""
 DONE = "done"
 """Key of the table `project`: "1" where somebody has said that the image is done."""
-SUFFIXES = (
-    ".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".tif", ".tiff", ".btf", ".png", ".jpg",
-    ".jpeg", ".jp2", ".j2k", ".webp", ".bmp", ".ozx", ".zarr.zip",
-)  # fmt: skip
-_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 class ImageState(StrEnum):
@@ -75,7 +70,7 @@ class ImageFolder:
 
     def paths(self) -> list[Path]:
         """The images, sorted as people count: 2 before 10."""
-        return sorted((path for path in self.path.iterdir() if _is_image(path)), key=_natural)
+        return images_in(self.path)
 
     def look(self) -> Iterator[FolderImage]:
         """The images with their states, in order; a project takes a few milliseconds."""
@@ -123,11 +118,6 @@ class ImageFolder:
         return True
 
 
-def is_image_folder(path: Path) -> bool:
-    """Whether it is a folder, and not an image that is a folder (OME-Zarr)."""
-    return path.is_dir() and not _is_zarr(path)
-
-
 def look_at(path: Path) -> FolderImage:
     """What the project beside an image says of it."""
     found = FolderImage(path)
@@ -156,21 +146,3 @@ def set_done(project: Project, *, done: bool) -> None:
     StorageError
     """
     project.set_value(DONE, "1" if done else "")
-
-
-def _is_image(path: Path) -> bool:
-    name = path.name.lower()
-    if name.startswith("."):
-        return False
-    if path.is_dir():
-        return _is_zarr(path) and not name.endswith(PYRAMID_SUFFIX)
-    return name.endswith(SUFFIXES)
-
-
-def _is_zarr(path: Path) -> bool:
-    return any((path / name).is_file() for name in _ZARR)
-
-
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", path.name.casefold())
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]

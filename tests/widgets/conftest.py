@@ -214,7 +214,8 @@ def runner() -> StepRunner:
 @pytest.fixture
 def fakes() -> SimpleNamespace:
     return SimpleNamespace(
-        Workspace=FakeWorkspace, Computing=FakeComputing, StepRunner=StepRunner, Project=Project, picture=picture
+        Workspace=FakeWorkspace, Computing=FakeComputing, StepRunner=StepRunner, Project=Project, picture=picture,
+        Window=Window,
     )
 
 

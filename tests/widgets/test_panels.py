@@ -45,7 +45,7 @@ def test_classes_are_picked_and_made(qtbot: Any) -> None:
     panel, picked = ClassPanel(), []
     qtbot.addWidget(panel)
     panel.picked.connect(picked.append)
-    panel.show_classes([ClassChoice("cell", "#ff0000", 1), ClassChoice("gland", "#00ff00", 0)], "gland")
+    panel.show_classes([ClassChoice("cell", "#ff0000", 1), ClassChoice("gland", "#00ff00")], "gland")
     panel.show()
 
     assert [panel.list.item(row).text() for row in range(2)] == ["1  cell", "gland"]
