@@ -149,6 +149,21 @@ def test_a_trunk_run_trains_the_rules_that_take_both_views_in_lock_step(cache, t
     assert all(float(g.detach()[OWN].abs().max()) > 0 for g in gates)
 
 
+@pytest.mark.parametrize(("train", "global_p"), [("trunk", 0.0), ("trunk", 1.0), ("head", 1.0)])
+def test_a_view_with_a_global_one_is_drawn_with_it_only(cache, tmp_path, train, global_p):
+    run = Run(config(cache, tmp_path, train=train, global_p=global_p), make_fabric("32-true"))
+    data = EncodingCache(cache)
+    with_global = set(data.wide().tolist())
+    assert 0 < len(with_global) < len(data)
+
+    wide, views = run._views(data, np.random.default_rng(0))
+
+    assert wide == (train == "trunk" and global_p == 1.0)
+    every = set(range(len(data)))
+    expected = every if train == "head" else with_global if wide else every - with_global
+    assert set(views.tolist()) == expected
+
+
 def test_every_trainable_parameter_is_in_one_group(cache, tmp_path):
     run = Run(config(cache, tmp_path, train="trunk"), make_fabric("32-true"))
     grouped = [id(p) for group in run.optimiser.param_groups for p in group["params"]]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import typer
 from lightning_fabric import Fabric
@@ -171,12 +172,22 @@ class Run:
             return batch.encoding
         return self.model.encoder.pair(batch.stem, batch.global_f16 if wide else None, batch.geometry)
 
+    def _views(self, cache: EncodingCache, rng: np.random.Generator) -> tuple[bool, npt.NDArray[np.intp]]:
+        """Whether this step's views show their global ones, and the views to draw from.
+
+        In a `trunk` run a view that has a global one is drawn with it only: what it says may decide the label.
+        """
+        every, with_global = np.arange(len(cache)), cache.wide()
+        if self.config.train == "head" or not len(with_global):
+            return False, every
+        without = np.setdiff1d(every, with_global)
+        wide = rng.random() < self.config.global_p or not len(without)
+        return wide, with_global if wide else without
+
     def train_step(self, cache: EncodingCache) -> dict[str, float]:
         config = self.config
         rngs = sample_generators(config.seed, self.step, range(config.batch))
-        with_global = cache.wide() if config.train == "trunk" and rngs[0].random() < config.global_p else np.zeros(0)
-        wide = len(with_global) > 0
-        views = with_global if wide else np.arange(len(cache))
+        wide, views = self._views(cache, rngs[0])
         batch = cache.batch([int(views[rng.integers(len(views))]) for rng in rngs], wide=wide)
         tasks = draw_tasks(batch, rngs, self.targets, teacher_p=config.teacher_p)
         for group in self.optimiser.param_groups:
