@@ -39,6 +39,22 @@ def resumed_step(
     return Step(clicks, proposal, planned_pair(shape, proposal, clicks))
 
 
+def drawn_step(shape: Shape, clicks: Sequence[Click], region: Region, base: Step | None) -> Step:
+    """The step of a mask that was drawn, from the views of the step before where there is one.
+
+    Parameters
+    ----------
+    region : the mask, in its smallest box; may have no pixel.
+    """
+    clicks = tuple(clicks)
+    pair = base.proposal.views if base is not None else _framing(shape, region.box, clicks)
+    region.mask.setflags(write=False)
+    score = 1.0 if base is None else base.proposal.score
+    field = _certain(pair.local, region.box, region.mask)
+    proposal = Proposal(region.box, region.mask, score, 0, 1, pair, field, native=True)
+    return Step(clicks, proposal, planned_pair(shape, proposal, clicks))
+
+
 def middle(box: Box, mask: Mask) -> Click:
     """A click on the pixel of a mask that lies farthest from its outline."""
     # Of a mask of many megapixels a coarser one is good enough, as long as something of it is left.

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from psygnal import Signal
 
 from napari_relay.errors import ClickError, EmptyProposalError, SupersededError
-from napari_relay.geometry import Box, Click, Plane
-from napari_relay.session.fields import Mask
+from napari_relay.geometry import Click, Plane
+from napari_relay.session.drawing import Drawing
+from napari_relay.session.edits import edited
 from napari_relay.session.making import first_step, later_step
 from napari_relay.session.paste import carried_logits, clicks_in_view
 from napari_relay.session.proposal import Proposal
 from napari_relay.session.protocols import Keeps, Predicts
 from napari_relay.session.refine import RefineProgress, refined_region
-from napari_relay.session.resuming import resumed_step
-from napari_relay.session.sight import Sight, checked_click, inside
+from napari_relay.session.sight import Sight, inside
 from napari_relay.session.steps import Alternatives, Stack, Step, next_pair, opening_pair
 from napari_relay.sources import Source
 from napari_relay.views import (
@@ -34,7 +34,7 @@ from napari_relay.views import (
 from napari_relay.views.values import Float32
 
 
-class ClickSession:
+class ClickSession(Drawing):
     """The clicks on one object and what they led to.
 
     `add_click`, `undo` and `redo` of clicks, `reset` and the attributes are instant and may be used in a GUI
@@ -84,9 +84,9 @@ class ClickSession:
 
     @property
     def clicks(self) -> tuple[Click, ...]:
-        """The clicks on the present object."""
+        """The clicks on the present object; of one that begins as a drawing, first one in the middle of that."""
         with self._lock:
-            return self._stack.clicks
+            return self._stack.made()
 
     @property
     def proposal(self) -> Proposal | None:
@@ -144,18 +144,7 @@ class ClickSession:
 
     def add_click(self, y: float, x: float, positive: bool = True, zoom: float | None = None) -> int:
         """Add a click without computing; returns the generation to compute. Errors as in `click`."""
-        click = checked_click(self.source, y, x, positive)
-        with self._lock:
-            if not self._stack.clicks:
-                if not click.positive:
-                    raise ClickError("A negative click has nothing to take away yet.", "Place a positive click first.")
-                self._object_id = None  # every click of an object taken up was taken back: this is another one
-                self._first = first_view(self.source.shape, (click.y, click.x), zoom)
-                self._started_s = time.monotonic()
-            self._stack.add(click)
-            generation = self._moved()
-        self.changed.emit()
-        return generation
+        return self.add_clicks([Click(y, x, positive)], zoom)
 
     def compute(self, generation: int | None = None) -> Proposal:
         """Predict the proposal of the clicks, or return it if it is there.
@@ -175,18 +164,20 @@ class ClickSession:
             generation = self._generation if generation is None else generation
             self._check_generation(generation)
             clicks, base = self._stack.clicks, self._stack.shown()
+            made, drawn = self._stack.made(), self._stack.edits_after(base)
             if not clicks:
                 raise ClickError("There is no click to compute.", "Place a positive click first.")
             if base is not None and not self._stack.pending:
                 return base.proposal
             pair = self._pair_for(base, clicks)
         previous = carried_logits(base.proposal.field, base.region, pair.local) if base else None
-        found = self._sight.predict(pair, clicks_in_view(pair.local, clicks), previous)
+        found = self._sight.predict(pair, clicks_in_view(pair.local, made), previous)
         self._check_generation(generation)
         if base is None:
             step = first_step(self.source.shape, clicks, pair, Alternatives(found.logits, found.scores))
         else:
             step = later_step(self.source.shape, clicks, pair, found, base)
+        step = self._finished(step, base, drawn)
         self._store(step, generation)
         self._encode_ahead(step.planned)
         return step.proposal
@@ -236,38 +227,6 @@ class ClickSession:
             return self._walked()
         return None if clicks else self._keeps.redo()
 
-    def resume(
-        self,
-        object_id: int,
-        box: Box,
-        mask: Mask,
-        *,
-        clicks: Sequence[Click] = (),
-        views: ViewPair | None = None,
-        score: float | None = None,
-        seconds: float | None = None,
-    ) -> Proposal:
-        """Take up an object that was accepted before: its mask is the proposal, its clicks are there, further ones go
-        on from them, and `accept` gives the same object another mask. What was clicked so far is forgotten.
-
-        Parameters
-        ----------
-        object_id, box, mask : the object; bool of the box's shape.
-        clicks, views, score, seconds : how it came about; without clicks one is put into its middle.
-        """
-        step = resumed_step(self.source.shape, box, mask, clicks, views, 1.0 if score is None else score)
-        with self._lock:
-            self._stack.clear()
-            for click in step.clicks:
-                self._stack.add(click)
-            self._stack.put(step)
-            self._first = step.proposal.views.local
-            self._started_s = time.monotonic() - (seconds or 0.0)
-            self._object_id = object_id
-            self._moved()
-        self.changed.emit()
-        return step.proposal
-
     def reset(self) -> None:
         """Forget the clicks and the proposal."""
         with self._lock:
@@ -298,19 +257,21 @@ class ClickSession:
         """
         with self._lock:
             step, object_id = self._stack.shown(), self.object_id
+            clicks = self._stack.made(step)
             seconds = time.monotonic() - self._started_s
         if step is None or step.proposal.empty:
             raise EmptyProposalError("There is no mask to accept.", "Click inside the object first.")
         proposal = step.proposal
+        score, checkpoint = (None, None) if step.by_hand else (proposal.score, self._sight.checkpoint)
         if object_id is None:
             kept = self._keeps.accept(
-                proposal.box, proposal.mask, class_name=class_name, plane=self.plane, clicks=step.clicks,
-                views=proposal.views, score=proposal.score, seconds=seconds, checkpoint=self._sight.checkpoint,
+                proposal.box, proposal.mask, class_name=class_name, plane=self.plane, clicks=clicks,
+                views=proposal.views, score=score, seconds=seconds, checkpoint=checkpoint,
             )  # fmt: skip
         else:
             kept = self._keeps.revise(
-                object_id, proposal.box, proposal.mask, clicks=step.clicks, views=proposal.views, score=proposal.score,
-                seconds=seconds, checkpoint=self._sight.checkpoint,
+                object_id, proposal.box, proposal.mask, clicks=clicks, views=proposal.views, score=score,
+                seconds=seconds, checkpoint=checkpoint,
             )  # fmt: skip
         self.reset()
         return kept
@@ -347,16 +308,18 @@ class ClickSession:
         """
         with self._lock:
             step, generation = self._stack.shown(), self._generation
+            clicks = self._stack.made(step)
         if step is None or step.proposal.native or step.proposal.empty:
             return step.proposal if step else None
 
-        def predict(view: View, clicks: list[ViewClick], previous: Float32) -> Prediction:
+        def predict(view: View, seen: list[ViewClick], previous: Float32) -> Prediction:
             self._check_generation(generation)
-            return self._sight.predict(view_pair(self.source.shape, view), clicks, previous)
+            return self._sight.predict(view_pair(self.source.shape, view), seen, previous)
 
         proposal = step.proposal
         coarse_scale = proposal.views.local.scale
-        region = yield from refined_region(self.source.shape, coarse_scale, step.region, step.clicks, predict)
+        region = yield from refined_region(self.source.shape, coarse_scale, step.region, clicks, predict)
+        region = edited(region, step.edits) if step.edits else region
         region.mask.setflags(write=False)
         proposal = replace(proposal, box=region.box, mask=region.mask, native=True)
         self._store(replace(step, proposal=proposal), generation)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_relay.geometry import Click
+from napari_relay.session.edits import Edit
 from napari_relay.session.proposal import Proposal
 from napari_relay.session.region import PackedMask, Region
 from napari_relay.views import follow_view, holds_click, touches_border, view_pair, widened_view
@@ -29,16 +30,20 @@ class Alternatives:
 class Step:
     """The outcome of the clicks so far.
 
-    clicks : all clicks that went into it.
+    clicks : all clicks that went into it, and one for each drawing.
     proposal : what is shown; its `field` is what the next click gets as previous logits.
     planned : the view pair that the next click will use unless it lies outside; encoded ahead.
     alternatives : what the first prediction offers; None for later ones.
+    edits : what was drawn by hand and still holds; the mask has it already.
+    by_hand : whether no model had a part in it.
     """
 
     clicks: tuple[Click, ...]
     proposal: Proposal
     planned: ViewPair
     alternatives: Alternatives | None = None
+    edits: tuple[Edit, ...] = ()
+    by_hand: bool = False
 
     @property
     def region(self) -> Region:
@@ -66,58 +71,94 @@ def next_pair(shape: Shape, step: Step, clicks: tuple[Click, ...]) -> ViewPair:
     return planned_pair(shape, step.proposal, clicks)
 
 
-class Stack:
-    """Clicks and the steps they led to. Not thread-safe: the session holds its lock.
+@dataclass(frozen=True, eq=False, slots=True)
+class Prompt:
+    """Clicks that were made, and are taken back, together; `edits` come over what is predicted for them. `drawn`: its
+    click only stands for a drawing."""
 
-    Clicks that were taken back stay, with their steps, until a new click takes their place. A click may have no
-    step yet: it is being computed, or was overtaken by the next one.
+    clicks: tuple[Click, ...]
+    edits: tuple[Edit, ...] = ()
+    drawn: bool = False
+
+
+class Stack:
+    """Prompts (mostly single clicks) and the steps they led to. Not thread-safe: the session holds its lock.
+
+    Prompts that were taken back stay, with their steps, until a new one takes their place. One may have no step yet:
+    it is being computed, or was overtaken by the next. Steps are known by how many clicks went into them.
     """
 
     def __init__(self) -> None:
-        self._clicks: list[Click] = []
+        self._prompts: list[Prompt] = []
         self._open = 0
         self._steps: dict[int, Step | PackedStep] = {}
 
     @property
     def clicks(self) -> tuple[Click, ...]:
-        """The clicks in effect."""
-        return tuple(self._clicks[: self._open])
+        """The clicks in effect, those that stand for drawings too."""
+        return tuple(click for prompt in self._prompts[: self._open] for click in prompt.clicks)
+
+    def made(self, step: Step | None = None) -> tuple[Click, ...]:
+        """The clicks that the model gets to see, or those of them that went into a step. What is drawn holds by itself,
+        and a click in the middle of an erased part would speak against the whole object; only an object that begins as
+        a drawing begins with its click."""
+        last = len(self.clicks) if step is None else len(step.clicks)
+        found: list[Click] = []
+        count = 0
+        for place, prompt in enumerate(self._prompts[: self._open]):
+            count += len(prompt.clicks)
+            if count <= last and not (prompt.drawn and place):
+                found += prompt.clicks
+        return tuple(found)
 
     @property
     def can_redo(self) -> bool:
-        return self._open < len(self._clicks)
+        return self._open < len(self._prompts)
 
     @property
     def pending(self) -> bool:
-        """Whether the last click has no step yet."""
-        return self._open > 0 and self._open not in self._steps
+        """Whether the last prompt has no step yet."""
+        return self._open > 0 and len(self.clicks) not in self._steps
 
-    def add(self, click: Click) -> None:
+    def add(self, *clicks: Click, edits: tuple[Edit, ...] = (), drawn: bool = False) -> None:
+        """Add a prompt of one or more clicks."""
         self.forget_undone()
-        self._clicks.append(click)
+        self._prompts.append(Prompt(clicks, edits, drawn))
         self._open += 1
 
     def back(self) -> None:
-        """Take back the last click; there must be one."""
+        """Take back the last prompt; there must be one."""
         self._open -= 1
 
     def forward(self) -> None:
-        """Do the click that was taken back last again; there must be one."""
+        """Do the prompt that was taken back last again; there must be one."""
         self._open += 1
 
     def forget_undone(self) -> None:
-        """Clicks that were taken back can no longer be done again."""
-        del self._clicks[self._open :]
-        self._steps = {count: step for count, step in self._steps.items() if count <= self._open}
+        """Prompts that were taken back can no longer be done again."""
+        del self._prompts[self._open :]
+        last = len(self.clicks)
+        self._steps = {count: step for count, step in self._steps.items() if count <= last}
 
     def clear(self) -> None:
-        self._clicks.clear()
+        self._prompts.clear()
         self._steps.clear()
         self._open = 0
 
+    def edits_after(self, step: Step | None) -> tuple[Edit, ...]:
+        """What comes with the prompts in effect that are not part of a step yet."""
+        known = 0 if step is None else len(step.clicks)
+        found: list[Edit] = []
+        for prompt in self._prompts[: self._open]:
+            if known <= 0:
+                found += prompt.edits
+            known -= len(prompt.clicks)
+        return tuple(found)
+
     def shown(self) -> Step | None:
         """The step of the longest run of clicks in effect that has one."""
-        counts = [count for count in self._steps if count <= self._open]
+        last = len(self.clicks)
+        counts = [count for count in self._steps if count <= last]
         return self._unpacked(max(counts)) if counts else None
 
     def put(self, step: Step) -> None:
