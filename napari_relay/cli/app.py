@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": "napari_relay.cli.demo:demo",
     "segment": "napari_relay.cli.segment:segment",
     "evaluate": "napari_relay.cli.evaluate:evaluate",
+    "propose": "napari_relay.cli.propose:propose",
     "export": "napari_relay.cli.export:export",
     "import": "napari_relay.cli.import_:import_",
     "classes": "napari_relay.cli.classes:classes",

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-if TYPE_CHECKING:
-    from napari_relay.sources import Progress as Step
 
 out = Console()
 err = Console(stderr=True)
 
 T = TypeVar("T")
+
+
+class Step(Protocol):
+    """Progress of long work: `done` of `total` steps."""
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
 
 
 def progress_bar() -> Progress:

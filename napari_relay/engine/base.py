@@ -48,7 +48,8 @@ class Engine(ABC):
     The service is made at the first request or at `start`. Whoever makes the engine closes it; it is a context
     manager, and an engine forgotten is closed when the interpreter ends.
 
-    Lanes: "click" (newest wins, stops a running prefetch), "prefetch" (newest wins), "control" (all run, first).
+    Lanes: "click" (newest wins, stops a running prefetch), "prefetch" (newest wins), "control" (all run, first),
+    "whole" (all run, last; stopped by a click, then SupersededError: ask again).
     Newest wins among the jobs that wait; the older ones fail with SupersededError. A method that is a generator
     can be stopped at each of its yields; its return value is the result.
 

@@ -38,6 +38,7 @@ LANES = {
         Lane("control", rank=0, newest_wins=False),
         Lane("click", rank=1, newest_wins=True, interrupts=True),
         Lane("prefetch", rank=2, newest_wins=True, gives_way=True),
+        Lane("whole", rank=3, newest_wins=False, gives_way=True),
     )
 }
 

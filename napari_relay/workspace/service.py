@@ -17,6 +17,7 @@ from napari_relay.views.values import Crops, Float32, Prediction, ViewClick
 
 if TYPE_CHECKING:
     from napari_relay.predictor import Encoded, Predictor
+    from napari_relay.predictor.whole import WholeViews
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class PredictorService:
         self._options = options
         self._paused: tuple[str, Generator[str, None, Encoded]] | None = None
         self._predictor, self.notes = _load(options)
+        self._whole: WholeViews | None = None
 
     @property
     def device(self) -> str:
@@ -100,6 +102,30 @@ class PredictorService:
         with self._gpu_faults():
             yield from self._encode(crops)
 
+    def look(self, crops: Crops) -> Generator[str, None, tuple[Float32, str]]:
+        """A view of a whole-image job: its contrast space [28, 28, D], and `checkpoint`."""
+        with self._gpu_faults():
+            space = yield from self._views().look(crops)
+            return space, self.checkpoint
+
+    def ask(self, key: str, clicks: Float32) -> tuple[Float32, Float32]:
+        """Logits [n, M, 112, 112] and predicted IoU [n, M] of n sets of clicks [n, k, 3] in a view that was looked at;
+        MissingEncodingError where it is forgotten."""
+        with self._gpu_faults():
+            return self._views().ask(key, clicks)
+
+    def kernel(self, key: str, clicks: Float32) -> Float32:
+        """The click kernel [D] of positive clicks [k, 3] in a view that was looked at."""
+        with self._gpu_faults():
+            return self._views().kernel(key, clicks)
+
+    def _views(self) -> WholeViews:
+        from napari_relay.predictor.whole import WholeViews
+
+        if self._whole is None:
+            self._whole = WholeViews(self._predictor)
+        return self._whole
+
     def info(self) -> dict[str, Any]:
         """Card, hashes, device, dtype and notes, as JSON values."""
         predictor = self._predictor
@@ -124,7 +150,7 @@ class PredictorService:
         self._drop_paused()
         options = replace(self._options, checkpoint=checkpoint)
         self._predictor, self.notes = _load(options)
-        self._options = options
+        self._options, self._whole = options, None
         return self.info()
 
     def _encode(self, crops: Crops) -> Generator[str, None, Encoded]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from napari_relay.engine import Engine, EngineState
 from napari_relay.errors import RelayError
@@ -16,6 +17,12 @@ from napari_relay.sources import Source
 from napari_relay.store import LabelPyramid, Project, PyramidWriter
 from napari_relay.views import Stretch, measure_stretch
 from napari_relay.workspace.predicts import EnginePredicts
+
+if TYPE_CHECKING:
+    from napari_relay.fullimage import Proposed, Step
+    from napari_relay.fullimage.ranking import Ranked
+    from napari_relay.fullimage.request import Request
+    from napari_relay.fullimage.similar import Examples
 
 
 class Workspace:
@@ -58,7 +65,50 @@ class Workspace:
 
     def session(self, plane: Plane | None = None) -> ClickSession:
         """A new session of clicks on one plane (t = z = 0 by default)."""
-        return ClickSession(self.source, self.predicts, self.project, plane=plane, stretch=self._contrast)
+        return ClickSession(self.source, self.predicts, self.project, plane=plane, stretch=self.contrast)
+
+    def propose(
+        self, request: Request | None = None, *, examples: Examples | None = None
+    ) -> Generator[Step, None, Proposed]:
+        """Propose the rest of the image: every object of it, or what is like some of them.
+
+        A generator of progress: drive it to its end; its return value says what was proposed. The proposals go into
+        the project in one action at the end. Closed before that (or killed), it leaves its work in a folder beside
+        the project, and a request with `resume` goes on from there. Clicks may be made meanwhile and come first.
+
+        Parameters
+        ----------
+        request : what and how; None proposes every object of the whole image.
+        examples : what to look for, of another image; None takes the objects that the request names.
+
+        Raises
+        ------
+        UsageError
+            The request does not fit together, or an unfinished job is in the way.
+        ImageError, EngineError, StorageError
+        """
+        from napari_relay.fullimage.request import Request
+        from napari_relay.workspace.proposing import propose
+
+        return propose(self, request or Request(), examples)
+
+    def examples(self, request: Request) -> Examples:
+        """What the objects that a request names look like, to search other images for.
+
+        Raises
+        ------
+        UsageError, ImageError, EngineError
+        """
+        from napari_relay.workspace.proposing import examples_of
+
+        return examples_of(self, request)
+
+    def ranked(self) -> Ranked | None:
+        """The proposals of the latest search for similar objects, ordered by what was accepted and rejected since;
+        None where there was no search."""
+        from napari_relay.fullimage.ranking import rank
+
+        return rank(self.project)
 
     def set_checkpoint(self, checkpoint: str | None) -> None:
         """Use another checkpoint from the next click on: a bundled one's name or a file's path, None the default.
@@ -80,7 +130,7 @@ class Workspace:
         answer: dict[str, Any] = self.engine.call("info", lane="control")
         return answer
 
-    def _contrast(self) -> Stretch:
+    def contrast(self) -> Stretch:
         """Measured once for all sessions: it reads parts of the image."""
         with self._measuring:
             if self._stretch is None:

@@ -1,0 +1,144 @@
+"""Proposals for the rest of the image, through the engine: a click of the user comes first, also while a job runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_relay.engine import Engine
+from napari_relay.errors import EngineError, MissingEncodingError, SupersededError, UsageError, WorkerDiedError
+from napari_relay.fullimage.job import (
+    LocalPool,
+    Pool,
+    Proposed,
+    Step,
+    find_candidates,
+    job_folder,
+    open_job,
+    remove_job,
+    write_proposals,
+)
+from napari_relay.fullimage.plan import checked_region
+from napari_relay.fullimage.ranking import save_search
+from napari_relay.fullimage.request import (
+    Request,
+    class_of,
+    facts,
+    find_examples,
+    keep_examples,
+    kept_examples,
+    plan_work,
+    summary,
+    with_examples,
+)
+from napari_relay.fullimage.sees import Masks
+from napari_relay.fullimage.similar import Examples
+from napari_relay.fullimage.work import Work
+from napari_relay.views.values import Crops, Float32
+
+if TYPE_CHECKING:
+    from napari_relay.workspace.workspace import Workspace
+
+T = TypeVar("T")
+
+
+class EngineSees:
+    """See `fullimage.Sees`: asks the engine's service, in a lane behind the clicks.
+
+    Raises of every method: EngineError, CheckpointError.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._checkpoint = ""
+
+    @property
+    def checkpoint(self) -> str:
+        """Hash that names the weights; empty before the first view."""
+        return self._checkpoint
+
+    def look(self, crops: Crops, /) -> Float32:
+        """See `Sees`."""
+        space, checkpoint = self._until_done(lambda: self._engine.call("look", crops, lane="whole"))
+        with self._lock:
+            first = self._checkpoint = self._checkpoint or checkpoint
+        if checkpoint != first:
+            raise EngineError("The checkpoint was changed while a job ran.", "Begin the job anew.")
+        result: Float32 = space
+        return result
+
+    def ask(self, crops: Crops, clicks: Float32, /) -> Masks:
+        """See `Sees`."""
+        return Masks(*self._known(crops, "ask", clicks))
+
+    def kernel(self, crops: Crops, clicks: Float32, /) -> Float32:
+        """See `Sees`."""
+        answer: Float32 = self._known(crops, "kernel", clicks)
+        return answer
+
+    def _known(self, crops: Crops, method: str, clicks: Float32) -> Any:
+        """Ask about a view; it is sent again where it is forgotten."""
+        while True:
+            try:
+                return self._until_done(lambda: self._engine.call(method, crops.key, clicks, lane="whole"))
+            except MissingEncodingError:
+                self.look(crops)
+
+    @staticmethod
+    def _until_done(ask: Callable[[], T]) -> T:
+        """Ask again where a click came between, or a worker died (once more, then it is an error)."""
+        lives = 2
+        while True:
+            try:
+                return ask()
+            except SupersededError:
+                continue
+            except WorkerDiedError:
+                lives -= 1
+                if lives == 0:
+                    raise
+
+
+def examples_of(workspace: Workspace, request: Request) -> Examples:
+    """What to look for; see `Workspace.examples`."""
+    if not request.like:
+        raise UsageError("To find similar objects, name one that is there.", "Give its id: --like 12.")
+    work = plan_work(workspace.source, workspace.project, workspace.contrast, request)
+    return find_examples(workspace.source, workspace.project, request, work, EngineSees(workspace.engine))
+
+
+def propose(
+    workspace: Workspace,
+    request: Request,
+    examples: Examples | None = None,
+    make_pool: Callable[[Work], Pool] | None = None,
+) -> Generator[Step, None, Proposed]:
+    """Run a job; see `Workspace.propose`.
+
+    make_pool : makes what does the tasks; None: this process, through the engine.
+    """
+    source, project = workspace.source, workspace.project
+    sees = EngineSees(workspace.engine)
+    work = plan_work(source, project, workspace.contrast, request)
+    checkpoint = str(workspace.info()["checkpoint"])
+    if request.mode == "similar":
+        # Looked for before the job begins: where there is no example no job is left behind.
+        kept = kept_examples(job_folder(project.path)) if request.resume else None
+        work = with_examples(work, kept or examples or examples_of(workspace, request))
+    with open_job(
+        project.path, facts(request, work, checkpoint), resume=request.resume, anew=request.anew
+    ) as job:
+        if work.examples is not None:
+            keep_examples(job.folder, work.examples)
+        pool = LocalPool(work, source, sees) if make_pool is None else make_pool(work)
+        candidates, report = yield from find_candidates(job, work, pool, checked_region(source.shape, request.region))
+        ids, found = write_proposals(
+            project, candidates, class_name=class_of(project, request), plane=request.plane, checkpoint=checkpoint,
+            summary=summary(request, source.shape),
+        )  # fmt: skip
+        if work.examples is not None:
+            save_search(project.path, ids, found, work.examples)
+        remove_job(job)
+    return Proposed(ids, **report)

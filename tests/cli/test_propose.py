@@ -1,0 +1,177 @@
+"""`propose`: words in; proposals in the project, a report and an exit code out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_relay.geometry import Box
+from napari_relay.store import Project
+
+FULLIMAGE = Path(__file__).parent.parent / "fullimage"
+if str(FULLIMAGE) not in sys.path:
+    sys.path.insert(0, str(FULLIMAGE))
+
+from slides import Disc, draw  # noqa: E402
+
+Run = Callable[..., Any]
+SHAPE = (300, 320)
+DISCS = [Disc(60, 60, 22), Disc(70, 240, 20), Disc(220, 90, 24), Disc(210, 250, 21)]
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in model in place of the bundled one."""
+    import napari_relay.workspace.opening as opening
+
+    monkeypatch.setattr(opening.open_workspace, "__kwdefaults__", {
+        **opening.open_workspace.__kwdefaults__, "service": "whole_services:make",
+    })  # fmt: skip
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "folder" / "a.png"
+    path.parent.mkdir()
+    Image.fromarray(draw(SHAPE, DISCS)).save(path)
+    return path
+
+
+def proposals(image: Path) -> list[Any]:
+    with Project.open(image.with_name(f"{image.name}.relay"), create=False, read_only=True) as project:
+        return [stored for stored in project.objects() if stored.state == "proposed"]
+
+
+def accept_first(image: Path) -> int:
+    from napari_relay.sources import open_image
+
+    with (
+        open_image(image) as source,
+        Project.open(
+            image.with_name(f"{image.name}.relay"), fingerprint=source.fingerprint, shape=source.shape,
+        ) as project,
+    ):  # fmt: skip
+        return project.accept(Box(0, 0, *SHAPE), DISCS[0].mask(SHAPE), class_name="disc").id
+
+
+def test_every_object_is_proposed_once(run: Run, image: Path) -> None:
+    ran = run("propose", image, "--json")
+
+    report = json.loads(ran.out)
+    assert ran.code == 0
+    assert (report["mode"], report["n"], report["joined"]) == ("instances", 4, 0)
+    assert [stored.id for stored in proposals(image)] == report["ids"]
+    again = run("propose", image)
+    assert again.code == 0
+    assert "0 objects proposed" in again.out
+
+
+def test_similar_objects_get_the_class_of_their_example(run: Run, image: Path) -> None:
+    example = accept_first(image)
+
+    ran = run("propose", image, "--mode", "similar", "--like", example, "--scale", 1)
+
+    assert ran.code == 0, ran.err
+    found = proposals(image)
+    assert [stored.class_name for stored in found] == ["disc"] * 3
+    assert all(any(stored.box.contains(disc.y, disc.x) for stored in found) for disc in DISCS[1:])
+
+
+def test_a_region_is_a_part_of_the_image(run: Run, image: Path) -> None:
+    assert run("propose", image, "--region", "0,0,150,150").code == 0
+
+    (only,) = proposals(image)
+    assert only.box.contains(60, 60)
+
+
+def test_a_folder_is_one_job_with_a_project_for_each_image(run: Run, image: Path) -> None:
+    other = image.with_name("b.png")
+    Image.fromarray(draw(SHAPE, DISCS[:2])).save(other)
+
+    ran = run("propose", image.parent, "--json")
+
+    assert json.loads(ran.out)["n"] == 6
+    assert (len(proposals(image)), len(proposals(other))) == (4, 2)
+    assert not (image.parent / ".relay.propose.json").exists()
+
+
+def test_an_example_of_one_image_is_looked_for_in_the_folder(run: Run, image: Path) -> None:
+    other = image.with_name("b.png")
+    Image.fromarray(draw(SHAPE, DISCS[1:3])).save(other)
+    example = accept_first(image)
+
+    ran = run("propose", image.parent, "--mode", "similar", "--like", f"a.png:{example}", "--class", "disc")
+
+    assert ran.code == 0, ran.err
+    assert (len(proposals(image)), len(proposals(other))) == (3, 2)
+    assert run("propose", image.parent, "--mode", "similar", "--like", example).code == 2
+
+
+def test_an_interrupted_folder_goes_on_with_the_image_it_was_at(
+    run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari_relay.cli.propose as command
+
+    shutil.copy(image, image.with_name("b.png"))
+    real, asked = command.propose_image, []
+
+    def interrupted(path: str, *rest: Any) -> Any:
+        asked.append(Path(path).name)
+        if asked == ["a.png", "b.png"]:
+            raise KeyboardInterrupt
+        return real(path, *rest)
+
+    monkeypatch.setattr(command, "propose_image", interrupted)
+    assert run("propose", image.parent).code == 130
+    assert run("propose", image.parent).code == 2
+    ran = run("propose", image.parent, "--resume", "--json")
+
+    assert asked == ["a.png", "b.png", "b.png"]
+    assert json.loads(ran.out)["n"] == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--mode", "magic"], "no mode 'magic'"),
+        (["--mode", "similar"], "name one that is there"),
+        (["--like", "3"], "--like is for --mode similar"),
+        (["--mode", "similar", "--like", "x"], "--like 'x' is no object"),
+        (["--mode", "similar", "--like", "9"], "no object 9"),
+        (["--region", "1,2,3"], "--region '1,2,3' is not 4 whole numbers"),
+        (["--region", "900,900,999,999"], "no pixel in the image"),
+        (["--scale", "0"], "--scale 0.0 is not possible"),
+        (["--resume", "--anew"], "do not go together"),
+    ],
+)
+def test_wrong_words_are_one_sentence_and_exit_code_2(
+    run: Run, image: Path, words: list[str], sentence: str
+) -> None:
+    ran = run("propose", image, *words)
+
+    assert ran.code == 2
+    assert sentence in ran.err
+    assert not (image.parent / "a.png.relay.job").exists()
+
+
+def test_help_has_examples(run: Run) -> None:
+    ran = run("propose", "--help")
+
+    assert ran.code == 0
+    assert "napari-relay propose slide.svs --resume" in ran.out
+
+
+def test_nothing_on_the_image_is_no_failure(run: Run, tmp_path: Path) -> None:
+    Image.fromarray(np.full((200, 200), 90, np.uint8)).save(tmp_path / "empty.png")
+
+    ran = run("propose", tmp_path / "empty.png", "--json")
+
+    assert (ran.code, json.loads(ran.out)["n"]) == (0, 0)
