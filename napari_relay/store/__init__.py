@@ -13,7 +13,7 @@ from napari_relay.store.check import Damage
 from napari_relay.store.dirty import DirtyTile, Journal
 from napari_relay.store.overlap import Settled
 from napari_relay.store.project import Project
-from napari_relay.store.proposing import Taken
+from napari_relay.store.proposing import Answers, Taken
 from napari_relay.store.query import ObjectFilter, Order
 from napari_relay.store.reader import ProjectReader
 from napari_relay.store.values import (
@@ -48,6 +48,7 @@ _LAZY = {
 __all__ = [
     "Action",
     "Actor",
+    "Answers",
     "Change",
     "ClassInfo",
     "ClassSpec",

@@ -206,7 +206,8 @@ class Project(Proposing):
         overlap: Overlap | str | None = None,
         actor: Actor = Actor.USER,
     ) -> StoredObject:
-        """Give an object another mask; its id, class and history stay, and it comes to lie on top.
+        """Give an object another mask; its id, class and history stay, and it comes to lie on top. A proposal that a
+        person corrects is accepted by that.
 
         Parameters are those of `accept`; `kind` names the action. The history keeps the tiles that were replaced.
 
@@ -231,6 +232,8 @@ class Project(Proposing):
             new |= {**objects.mask_columns(settled.box, settled.mask), "action_id": action}
             for loser in settled.taken:
                 rules.cut_away(db, action, loser, settled.box, settled.mask)
+            if actor is Actor.USER and objects.get_columns(db, object_id, ["state"])["state"] in importing.HIDDEN:
+                new["state"] = ObjectState.ACCEPTED.value
             old = objects.get_columns(db, object_id, list(new))
             actions.replace_tiles(db, action, object_id, tiles.split(settled.box, settled.mask))
             actions.record_change(db, action, "object", [object_id], old, new)

@@ -28,6 +28,15 @@ class Taken:
     left_out: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of the latest proposals that people decided about: how many, and how many were rejected or had to be corrected."""
+
+    decided: int
+    rejected: int
+    corrected: int
+
+
 class Proposing(Painting):
     """The part of a `Project` that holds proposals: objects of state `proposed`, in no label image and no export
     until somebody accepts them. `set_state(ids, "rejected")` rejects them."""
@@ -123,6 +132,20 @@ class Proposing(Painting):
             changes += self._changes_of_others(db, losers - set(kept))
         self._tell(changes)
         return Taken(done, tuple(kept), tuple(left_out))
+
+    def answers(self, last: int = 100) -> Answers:
+        """What people made of the `last` proposals that they decided about, newest first; what was undone not counted."""
+        with self._database.read() as db:
+            rows = db.execute(
+                """SELECT a.kind, json_extract(c."after", '$.state') AS state
+                FROM actions AS a JOIN changes AS c ON c.action_id = a.id AND c.entity = 'object'
+                WHERE a.state = 'done' AND a.actor = 'user' AND a.kind IN ('accept', 'correct', 'state-change')
+                AND json_extract(c."before", '$.state') = 'proposed' AND state <> 'proposed'
+                ORDER BY a.id DESC LIMIT ?""",
+                (last,),
+            ).fetchall()
+        rejected = sum(state == ObjectState.REJECTED for _, state in rows)
+        return Answers(len(rows), rejected, sum(kind == "correct" for kind, _ in rows))
 
     def _settle_proposal(
         self, db: sqlite3.Connection, action: int, object_id: int, rule: Overlap, actor: Actor

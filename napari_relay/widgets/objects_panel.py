@@ -8,6 +8,7 @@ from typing import Any
 from qtpy.QtCore import QEvent, Signal
 from qtpy.QtWidgets import QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
+from napari_relay.geometry import Box, Plane
 from napari_relay.store import Change, StoredObject
 from napari_relay.widgets.controller import ClickController, sentence
 from napari_relay.widgets.desk import Desk
@@ -18,6 +19,10 @@ from napari_relay.widgets.measures import pixel_area
 from napari_relay.widgets.object_model import ObjectModel
 from napari_relay.widgets.object_table import ObjectTable
 from napari_relay.widgets.overlap_bar import OverlapBar
+from napari_relay.widgets.propose_bar import ProposeBar, box_on_screen
+from napari_relay.widgets.propose_work import ProposeWork
+from napari_relay.widgets.review_panel import ReviewPanel
+from napari_relay.widgets.review_queue import ReviewQueue
 from napari_relay.widgets.threads import Runner, WindowThread
 
 
@@ -84,9 +89,10 @@ class ObjectsPanel(QWidget):
         if self.book is not None and self.book.controller is not controller:
             self._close_book()
         if self.book is None and controller is not None:
-            self.book = Book(controller, self._make_runner(), self._notify)
-            self.book.table.picked.connect(self._fly)
-            self.book.table.taken_up.connect(self._take_up)
+            self.book = Book(controller, self._make_runner(), self._make_runner(), self._notify, self._seen)
+            for page in (self.book.table, self.book.review):
+                page.picked.connect(self._fly)
+                page.taken_up.connect(self._take_up)
             self._stack.addWidget(self.book.tabs)
             self._stack.setCurrentWidget(self.book.tabs)
         if self.book is not None and controller is not None:
@@ -114,6 +120,14 @@ class ObjectsPanel(QWidget):
         if layer is not None and not self._desk.sight.blocked:
             fly_to(self._desk.viewer, layer, stored.box, stored.plane, self._desk.sight.sizes_t_z)
 
+    def _seen(self) -> tuple[Box, Plane]:
+        """What is on screen of the image that the book is of, and its plane."""
+        assert self.book is not None
+        layer, shape = self._desk.layer, self.book.controller.workspace.source.shape
+        if layer is None or self._desk.sight.blocked:
+            return Box(0, 0, *shape), Plane()
+        return box_on_screen(layer, shape), self._desk.sight.plane
+
     def _pick(self, position: tuple[float, ...]) -> None:
         desk = self._desk
         if self.book is None or desk.layer is None or desk.sight.blocked:
@@ -124,33 +138,43 @@ class ObjectsPanel(QWidget):
 
 
 class Book:
-    """Table and history of one open image.
+    """Table, history and proposals of one open image.
 
     Parameters
     ----------
     controller : of the image; its runner writes.
-    runner : reads; owned.
+    runner, jobs : read, and let the model propose; owned.
+    notify : shows a sentence to the user.
+    seen : (the part of the image that is on screen, its plane).
     """
 
-    def __init__(self, controller: ClickController, runner: Runner, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        controller: ClickController,
+        runner: Runner,
+        jobs: Runner,
+        notify: Callable[[str], None],
+        seen: Callable[[], tuple[Box, Plane]],
+    ) -> None:
         self.controller, self._runner, self._notify = controller, runner, notify
         self._project = controller.workspace.project
         self.model = ObjectModel(self._project, runner, pixel_area(controller.workspace.source))
         self.table = ObjectTable(self.model, self.write)
         self.history = HistoryPanel(self._project, runner, self.write)
         self.overlap = OverlapBar(controller, runner)
+        self.queue = ReviewQueue(controller.workspace, runner, self.write)
+        self.review = ReviewPanel(self.queue)
+        self.work = ProposeWork(controller.workspace, jobs)
+        self.find = ProposeBar(self.work, lambda: self.table.selected_ids().tolist(), seen, notify)
         self.tabs = QTabWidget()
-        objects = QWidget()
-        column = QVBoxLayout(objects)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.table, 1)
-        column.addWidget(self.overlap)
-        self.tabs.addTab(objects, "Objects")
+        self.tabs.addTab(_page(self.table, self.overlap), "Objects")
+        self.tabs.addTab(_page(self.find, self.review), "Review")
         self.tabs.addTab(self.history, "History")
         self.model.failed.connect(self._failed)
         self._project.changed.connect(self._project_changed)
         self.model.load()
         self.history.load()
+        self.queue.load()
 
     def write(self, change: Callable[[Any], object]) -> None:
         """Change the project in the order in which everything of this image is done."""
@@ -177,6 +201,8 @@ class Book:
 
     def close(self) -> None:
         self._project.changed.disconnect(self._project_changed)
+        self.work.close()
+        self.queue.close()
         self.model.close()
         self._runner.close()
 
@@ -187,6 +213,16 @@ class Book:
     def _changed(self, change: Change) -> None:
         self.model.project_changed(change)
         self.history.load()
+        self.queue.project_changed(change)
 
     def _failed(self, error: BaseException) -> None:
         self._notify(sentence(error))
+
+
+def _page(*rows: QWidget) -> QWidget:
+    page = QWidget()
+    column = QVBoxLayout(page)
+    column.setContentsMargins(0, 0, 0, 0)
+    for row in rows:
+        column.addWidget(row)
+    return page

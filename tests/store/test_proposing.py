@@ -10,7 +10,7 @@ import pytest
 
 from napari_relay.errors import EmptyProposalError, UsageError
 from napari_relay.geometry import Box
-from napari_relay.store import NewObject, ObjectState, Project
+from napari_relay.store import Actor, Answers, NewObject, ObjectState, Project
 
 Open = Callable[..., Project]
 
@@ -123,6 +123,43 @@ def test_accepted_proposals_are_rendered(open_project: Open, tmp_path: Any) -> N
         level = np.asarray(pyramid.arrays[0][:20, :40])
 
     assert {int(i): int((level == i).sum()) for i in np.unique(level)} == {0: 100, there.id: 400, done.ids[0]: 300}
+
+
+def test_a_proposal_that_a_person_corrects_is_accepted_and_one_that_a_model_corrects_is_not(open_project: Open) -> None:
+    project = open_project(overlap="allow")
+    done = project.propose([square(0, 0), square(50, 50)])
+    assert done is not None
+    one, other = done.ids
+    better = np.ones((10, 10), bool)
+
+    project.revise(one, Box(0, 0, 10, 10), better)
+    project.revise(other, Box(50, 50, 60, 60), better, actor=Actor.MODEL)
+
+    assert [project.object(i).state for i in done.ids] == ["accepted", "proposed"]
+    assert np.count_nonzero(project.labels(Box(0, 0, 100, 100)) == one) == 100
+    project.undo()
+    project.undo()
+    assert [(project.object(i).state, project.object(i).area) for i in done.ids] == [("proposed", 400)] * 2
+
+
+def test_the_latest_answers_are_counted(project: Project) -> None:
+    done = project.propose(square(30 * row, 30 * column) for row in range(3) for column in range(3))
+    assert done is not None
+    ids = done.ids
+    assert project.answers() == Answers(0, 0, 0)
+
+    project.accept_proposals(ids[:3])
+    project.set_state(ids[3:5], ObjectState.REJECTED)
+    project.revise(ids[5], Box(200, 200, 220, 220), np.ones((20, 20), bool))
+    project.set_class(ids[6], "other")
+    project.set_state(ids[0], ObjectState.REVIEWED)
+
+    assert project.answers() == Answers(decided=6, rejected=2, corrected=1)
+    assert project.answers(last=3) == Answers(decided=3, rejected=2, corrected=1)
+    project.undo()
+    project.undo()
+    project.undo()
+    assert project.answers() == Answers(decided=5, rejected=2, corrected=0)
 
 
 def _as_mask(new: NewObject) -> tuple[Box, Any]:

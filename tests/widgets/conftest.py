@@ -23,11 +23,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
+from napari_relay.fullimage.ranking import rank
 from napari_relay.geometry import Plane
 from napari_relay.session import ClickSession
 from napari_relay.sources import open_image
 from napari_relay.store import Project, PyramidWriter, open_pyramid
-from napari_relay.views import LOGIT_SIDE, Prediction
+from napari_relay.views import LOGIT_SIDE, Prediction, Stretch, measure_stretch
 from napari_relay.widgets.opening import Opened
 from napari_relay.widgets.turns import TakeAway
 from napari_relay.workspace.opening import pyramid_path
@@ -117,6 +118,12 @@ class FakeWorkspace:
 
     def session(self, plane: Plane | None = None) -> ClickSession:
         return ClickSession(self.source, self.predicts, self.project, plane=plane)
+
+    def contrast(self) -> Stretch:
+        return measure_stretch(self.source)
+
+    def ranked(self) -> Any:
+        return rank(self.project)
 
     def close(self) -> None:
         self.closed = True
