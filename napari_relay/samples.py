@@ -26,4 +26,4 @@ def sample_path(name: str) -> Path:
 def sample_names() -> list[str]:
     """Names of the bundled images and label maps, sorted."""
     place = next((place for place in _PLACES if place.is_dir()), None)
-    return sorted(file.name for file in place.iterdir() if file.suffix != ".md") if place else []
+    return sorted(file.name for file in place.iterdir() if file.suffix not in (".md", ".zip")) if place else []

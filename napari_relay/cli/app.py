@@ -30,6 +30,7 @@ COMMANDS = {
     "segment": "napari_relay.cli.segment:segment",
     "evaluate": "napari_relay.cli.evaluate:evaluate",
     "propose": "napari_relay.cli.propose:propose",
+    "learn": "napari_relay.cli.learn:learn",
     "export": "napari_relay.cli.export:export",
     "import": "napari_relay.cli.import_:import_",
     "classes": "napari_relay.cli.classes:classes",

@@ -2,7 +2,8 @@
 
     weights/small/card.json             what it is, and the shards it is made of, in order
     weights/shards/*.safetensors        tensors; float16, or int8 with a scale per row
-    anything.safetensors                a carried checkpoint: the card in the file's metadata, all tensors inside
+    anything.safetensors                a carried checkpoint: the card in the file's metadata, all tensors inside; or,
+                                        when its card names a `base`, only those that differ from that checkpoint's
 
 A shard entry `name` sets a tensor; `name::q` (int8) with `name::scale` sets it too; `name::delta_q` with
 `name::delta_scale` is added to what earlier shards set. So a trained checkpoint can share its start's shards.
@@ -35,6 +36,7 @@ class Card:
     """What a checkpoint is: shown before anybody uses it.
 
     `licence` is the weights' own; `data` lists the training sets with their terms; `metrics` holds measured numbers.
+    `base` names the checkpoint that a learned one is a difference to, and the hash of its tensors.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Card:
     limits: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     shards: tuple[dict[str, str], ...] = ()
+    base: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
     path: Path = Path()
 
@@ -140,7 +143,7 @@ def load_state(card: Card) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     files = [(card.path / s["file"], s.get("sha256")) for s in card.shards] or [(card.path, None)]
-    state: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = _base_state(card) if card.base else {}
     for path, digest in files:
         _header(path)
         if digest and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
@@ -149,6 +152,17 @@ def load_state(card: Card) -> dict[str, Tensor]:
             _dequantised(load_file(path), state)
         except (SafetensorError, KeyError) as error:
             raise CheckpointError(f"{path} cannot be loaded: {error}.", "Copy it again.") from error
+    return state
+
+
+def _base_state(card: Card) -> dict[str, Tensor]:
+    """Tensors of the checkpoint that `card` is a difference to."""
+    state = load_state(read_card(card.base["name"]))
+    if content_hash(state) != card.base["hash"]:
+        raise CheckpointError(
+            f"{card.path} was learned from another version of {card.base['name']!r} than this program has.",
+            "Learn again, or use the version of napari-relay that it was learned with.",
+        )
     return state
 
 

@@ -185,6 +185,14 @@ class Predictor:
             )
         return self._tensor(previous)[None].clamp(-32, 32)
 
+    def share_encodings(self, other: Predictor) -> bool:
+        """Use the encodings that another predictor has cached, and it this one's, where both have one encoder on one
+        device in one number type (as after learning a head); returns whether they do."""
+        same = (self.encoder_hash, self.device, self.dtype) == (other.encoder_hash, other.device, other.dtype)
+        if same:
+            self._encodings, self._trajectories = other._encodings, other._trajectories
+        return same
+
     def clear(self) -> None:
         """Forget all encodings."""
         self._encodings.clear()

@@ -63,9 +63,9 @@ def begin_action(
     )  # fmt: skip
 
 
-def log_action(db: sqlite3.Connection, kind: str, summary: str) -> None:
+def log_action(db: sqlite3.Connection, kind: str, summary: str, checkpoint: str | None = None) -> None:
     """Record something that cannot be undone and does not touch what can be redone."""
-    _insert(db, kind, "log", summary)
+    _insert(db, kind, "log", summary, checkpoint=checkpoint)
 
 
 def set_summary(db: sqlite3.Connection, action: int, summary: str) -> None:

@@ -39,6 +39,12 @@ class ProjectFile(ProjectReader):
         with self._database.write() as db:
             opening.set_value(db, key, value)
 
+    def record_learning(self, checkpoint: str, summary: str, *, value: str, kind: str = "learn") -> None:
+        """Record that a learned checkpoint is used from now on, and which: one transaction. `undo` leaves it alone."""
+        with self._database.write() as db:
+            actions.log_action(db, kind, summary, checkpoint)
+            opening.set_value(db, "checkpoint", value)
+
     def backup(self) -> Path:
         """Copy the project to `<project>.backup`; others may write meanwhile.
 

@@ -13,6 +13,7 @@ from napari_relay.errors import StorageError, UsageError
 from napari_relay.model.checkpoint import read_card
 from napari_relay.sources import Source, open_image
 from napari_relay.store import Project, PyramidWriter, open_pyramid, place_labels
+from napari_relay.workspace.learning import learned_checkpoint
 from napari_relay.workspace.predicts import EnginePredicts
 from napari_relay.workspace.workspace import Workspace
 
@@ -44,7 +45,8 @@ def open_workspace(
         its owner's to close.
     project : the project file; None: `<file name>.relay` beside the image, made when there is none, and for an
         array a temporary one, deleted on close.
-    checkpoint : a bundled checkpoint's name or a file; None: the default one.
+    checkpoint : a bundled checkpoint's name or a file; None: what this project learned, if anything, or the default
+        one.
     engine : "inprocess" computes in a thread of this process, "worker" in a process of its own. An Engine that runs
         the service already may be shared by several images; it stays its owner's to close, and `checkpoint` and the
         arguments below are not for it.
@@ -90,6 +92,9 @@ def open_workspace(
         writer = parts.enter_context(PyramidWriter(opened, pyramid))
         opened.changed.connect(writer.schedule)
         parts.callback(opened.changed.disconnect, writer.schedule)
+        if weights is None and service == SERVICE:
+            learned = learned_checkpoint(opened)
+            weights = None if learned is None else str(learned)
         if isinstance(engine, Engine):
             runner = engine
         else:

@@ -119,6 +119,12 @@ class PredictorService:
         with self._gpu_faults():
             return self._views().kernel(key, clicks)
 
+    def classify(self, crops: Crops, head: str) -> Generator[str, None, tuple[Float32, str]]:
+        """Class logits [K, 112, 112] of a view by the class head in a file, and `checkpoint`."""
+        with self._gpu_faults():
+            logits = yield from self._views().classify(crops, head)
+            return logits, self.checkpoint
+
     def _views(self) -> WholeViews:
         from napari_relay.predictor.whole import WholeViews
 
@@ -149,7 +155,10 @@ class PredictorService:
         """
         self._drop_paused()
         options = replace(self._options, checkpoint=checkpoint)
+        before = self._predictor
         self._predictor, self.notes = _load(options)
+        # Learning a head leaves the encoder alone: what is encoded stays.
+        self._predictor.share_encodings(before)
         self._options, self._whole = options, None
         return self.info()
 

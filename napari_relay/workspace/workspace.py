@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_relay.fullimage.ranking import Ranked
     from napari_relay.fullimage.request import Request
     from napari_relay.fullimage.similar import Examples
+    from napari_relay.learn import LearnResult, RunningJob
 
 
 class Workspace:
@@ -109,6 +111,62 @@ class Workspace:
         from napari_relay.fullimage.ranking import rank
 
         return rank(self.project)
+
+    def learn(self, *, minutes: float = 5.0, heads: Sequence[str] = ("click",), seed: int = 0) -> RunningJob:
+        """Start to learn from the accepted objects, in a process of its own at low priority; returns at once.
+
+        It goes on when the workspace, or the program, is closed. `napari_relay.learn.follow(job)` yields its progress,
+        `job.pause()`, `job.go_on()`, `job.cancel()` and `job.resume()` steer it, `job.result()` is what came of it.
+
+        Parameters
+        ----------
+        minutes : how long it may take, with encoding and measuring.
+        heads : what is trained.
+        seed : of every draw.
+
+        Raises
+        ------
+        UsageError
+            The image is an array without a file.
+        StorageError
+            The job's folder beside the project cannot be made.
+        """
+        from napari_relay.workspace.learning import learn
+
+        return learn(self, minutes=minutes, heads=heads, seed=seed)
+
+    def promote(self, result: LearnResult, *, anyway: bool = False) -> Path:
+        """Use what was learned from the next click on, here and whenever this project is opened.
+
+        Parameters
+        ----------
+        result : of a job. anyway : also what did not pass its gate.
+
+        Returns
+        -------
+        The checkpoint's file, kept beside the project with all earlier ones.
+
+        Raises
+        ------
+        UsageError
+            It is not better, and `anyway` is not set.
+        StorageError, CheckpointError, EngineError
+        """
+        from napari_relay.workspace.learning import promote
+
+        return promote(self, result, anyway=anyway)
+
+    def roll_back(self) -> Path | None:
+        """Use the checkpoint again that was in use before the last promotion; None is the one of the program.
+
+        Raises
+        ------
+        UsageError
+            There is nothing to go back to.
+        """
+        from napari_relay.workspace.learning import roll_back
+
+        return roll_back(self, None)
 
     def set_checkpoint(self, checkpoint: str | None) -> None:
         """Use another checkpoint from the next click on: a bundled one's name or a file's path, None the default.

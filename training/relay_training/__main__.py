@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "context-set": ("relay_training.context_set:command", "Make pictures whose label is decided outside the view."),
     "encode": ("relay_training.encodings:command", "Encode training views once, for `fit`."),
     "fit": ("relay_training.fit:command", "Train on cached encodings; resumes."),
+    "finetune": ("relay_training.finetune:command", "Learn from projects; `napari-relay learn` starts it."),
+    "replay-crops": ("relay_training.finetune_crops:command", "Make the file of crops that learning shows again."),
     "average": ("relay_training.average:command", "The mean of two checkpoints of one network."),
     "land": ("relay_training.history:command", "Let a checkpoint into the history if it needs fewer clicks."),
     "bundle": ("relay_training.bundle:command", "Store a trained checkpoint among the bundled ones."),

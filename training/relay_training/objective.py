@@ -63,7 +63,7 @@ class Objective:
         else:
             tasks, clicks, previous, has_previous = self._played(head, prepared, tasks, rngs)
             output = head(prepared, clicks.as_input(SIDE), previous, has_previous, which=LATER)
-        return self._losses(output, tasks.target)
+        return self._losses(output, tasks)
 
     def _first_click(
         self, head: Head, prepared: Prepared, tasks: Tasks, rngs: Generators
@@ -72,6 +72,10 @@ class Objective:
         clicks = tasks.clicked(initial_clicks(tasks.target, rngs, self._first))
         output = head(prepared, clicks.as_input(SIDE), which=FIRST)
         return clicks, tasks.settled(output.logits, output.iou), output
+
+    def _many_clicks(self, tasks: Tasks, rngs: Generators) -> ClickBatch:
+        """Several clicks at once, before any prediction."""
+        return initial_clicks(tasks.target, rngs, self._many, others=tasks.others, parts=tasks.parts)
 
     @torch.no_grad()
     def _played(
@@ -85,7 +89,7 @@ class Objective:
             which = output.iou.argmax(1) if rng.random() < 0.8 else torch.randint(0, 3, (len(tasks.target),))
             previous = output.logits[torch.arange(len(which)), which][:, None]
         else:
-            clicks = initial_clicks(tasks.target, rngs, self._many, others=tasks.others, parts=tasks.parts)
+            clicks = self._many_clicks(tasks, rngs)
             previous = head(prepared, clicks.as_input(SIDE), which=LATER).logits
         target = tasks.target
         last = int(rng.integers(1, self.rounds + 1))
@@ -98,9 +102,9 @@ class Objective:
             previous = soften(previous, rng)
         return tasks, clicks, *previous_masks(previous, rngs)
 
-    def _losses(self, output: Output, target: Tensor) -> StepLosses:
+    def _losses(self, output: Output, tasks: Tasks) -> StepLosses:
         w = self.weights
-        logits, target = output.logits.float(), target.float()
+        logits, target, alike = output.logits.float(), tasks.target.float(), tasks.likeness.float()
         edge = boundary_weights(target, factor=w.boundary) if w.boundary > 1 else None
         if logits.shape[1] > 1:
             chosen = min_over_masks(logits, target, edge, relax=0.05)
@@ -111,9 +115,9 @@ class Objective:
         iou = iou_prediction_loss(output.iou.float(), logits, target[:, None].expand_as(logits))
         parts = {"mask": mask, "iou": w.iou * iou}
         if output.space is not None and w.contrast:
-            parts["contrast"] = w.contrast * self._contrast(output, target)
+            parts["contrast"] = w.contrast * self._contrast(output, alike)
         if output.scores is not None and w.score:
-            shares = (cell_shares(target, 56), cell_shares(target, 14))
+            shares = (cell_shares(alike, 56), cell_shares(alike, 14))
             scores = (output.scores.small, output.scores.large)
             terms = [
                 token_score_loss(s, share.share, token_valid=share.valid)

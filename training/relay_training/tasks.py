@@ -33,6 +33,11 @@ class Tasks:
     valid: Tensor
     points: Tensor
 
+    @property
+    def likeness(self) -> Tensor:
+        """Target of the losses on what looks like the object; int64 [B, S, S] as `target`."""
+        return self.target
+
     def clicked(self, clicks: ClickBatch) -> ClickBatch:
         """First clicks, where the teacher answered replaced by the one that it was asked about."""
         side = self.target.shape[-1]
