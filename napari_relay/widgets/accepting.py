@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 from napari_relay.errors import EmptyProposalError
@@ -51,6 +52,11 @@ class Accepting:
     def awaited(self) -> list[tuple[int, Box, Plane]]:
         """(id, box, plane) of those that are written and wait to be shown by the objects layer."""
         return [(item.object_id, item.proposal.box, item.plane) for item in self.items if item.written]
+
+    def show(self, object_id: int, box: Box, mask: Any, plane: Plane, class_name: str) -> None:
+        """Show pixels of an object that is written, as if it were accepted just now."""
+        pixels = SimpleNamespace(box=box, mask=mask)
+        self.items.append(Accepted(pixels, plane, class_name, object_id, written=True))
 
     def forget(self, ids: set[int]) -> None:
         """These are shown elsewhere now, or not at all any more."""

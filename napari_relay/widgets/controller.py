@@ -14,24 +14,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_relay.errors import (
-    CancelledError,
-    ClickError,
-    EngineClosedError,
-    RelayError,
-    SupersededError,
-    UsageError,
-)
 from napari_relay.geometry import Box, Plane
 from napari_relay.widgets.accepting import Accepting
+from napari_relay.widgets.drafting import Drafting
 from napari_relay.widgets.drafts import Draft, Scene
 from napari_relay.widgets.ledger import Ledger
 from napari_relay.widgets.opening import Opened
 from napari_relay.widgets.state import Model, Phase, Shown
+from napari_relay.widgets.telling import sentence
 from napari_relay.widgets.threads import Runner
 from napari_relay.widgets.transforms import ImagePoint
 
@@ -41,11 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DROPPED = (SupersededError, CancelledError, EngineClosedError)
-"""Ends of a computation that are no failures: nobody wants its answer any more."""
 
-
-class ClickController:
+class ClickController(Drafting):
     """Drives the sessions of one open image. Who makes it closes it; the image is closed with it.
 
     Parameters
@@ -70,6 +61,7 @@ class ClickController:
             runner, written=lambda object_id: self.accepted.emit(object_id), returned=self._returned,
             changed=self._refresh,
         )  # fmt: skip
+        self._stroke: Any = None
         self._leaving: list[Draft] = []
         """Accepted before their masks were there; they take no more clicks."""
         self._model = Model.STARTING
@@ -84,14 +76,6 @@ class ClickController:
         self._engine_said(str(workspace.engine.state), workspace.engine.message)
 
     # -- what is shown -----------------------------------------------------------------------------------------
-
-    @property
-    def draft(self) -> Draft:
-        """The object being clicked on the present plane."""
-        draft = self._drafts.get(self._plane)
-        if draft is None:
-            draft = self._drafts[self._plane] = Draft(self.workspace.session(plane=self._plane), self._plane)
-        return draft
 
     @property
     def shown(self) -> Shown:
@@ -127,21 +111,20 @@ class ClickController:
             clicks=tuple(draft.session.clicks),
             views=draft.session.views,
             busy=draft.phase is Phase.COMPUTING,
+            stroke=self._stroke,
         )
+
+    def show_stroke(self, stroke: Any) -> None:
+        """Show (box, mask, adds) of what is being drawn over everything else; None shows nothing."""
+        if stroke is not None or self._stroke is not None:
+            self._stroke = stroke
+            self.repaint.emit()
 
     # -- clicks and keys ---------------------------------------------------------------------------------------
 
     def click(self, point: ImagePoint, *, positive: bool = True, zoom: float | None = None) -> bool:
         """Add a click on the present plane; False when it cannot be taken (the state says why)."""
-        self.cancel_prefetch()
-        draft = self.draft
-        try:
-            draft.session.add_click(point.y, point.x, positive=positive, zoom=zoom)
-        except ClickError as error:
-            self.notice.emit(str(error))
-            return False
-        self._compute(draft)
-        return True
+        return self.prompt(lambda session: session.add_click(point.y, point.x, positive=positive, zoom=zoom))
 
     def accept(self) -> bool:
         """Keep the mask as an object; also before it is computed, then it is kept as soon as it is."""
@@ -194,36 +177,20 @@ class ClickController:
             self.cancel_prefetch()
             self._refresh()
 
-    def do(self, change: Callable[[], object]) -> None:
+    def do(
+        self,
+        change: Callable[[], Any],
+        done: Callable[[Any], None] | None = None,
+        gone_wrong: Callable[[], None] | None = None,
+    ) -> None:
         """Change the project, in the order in which everything is done; what goes wrong is told."""
-        self._runner.submit(change, failed=self._failed, keep=True)
 
-    def take_up(self, object_id: int) -> None:
-        """Correct an object: its mask and clicks come back as what is clicked on its plane, and accepting gives the
-        same object another mask. Not while something else is being clicked there."""
-        workspace = self.workspace
+        def failed(error: BaseException) -> None:
+            if gone_wrong is not None:
+                gone_wrong()
+            self._failed(error)
 
-        def read() -> Draft:
-            stored = workspace.project.object(object_id)
-            if stored.state == "locked":
-                raise UsageError(f"Object {object_id} is locked.", "Unlock it first.")
-            clicks, views = workspace.project.origin(object_id)
-            draft = Draft(workspace.session(plane=stored.plane), stored.plane, own_class=stored.class_name)
-            draft.session.resume(
-                object_id, stored.box, stored.mask, clicks=clicks, views=views, score=stored.score,
-                seconds=stored.seconds,
-            )  # fmt: skip
-            return draft
-
-        def done(draft: Draft) -> None:
-            present = self._drafts.get(draft.plane)
-            if present is not None and present.session.clicks:
-                self.notice.emit("Accept or drop the mask you are working on first.")
-                return
-            self._drafts[draft.plane] = draft
-            self._refresh()
-
-        self._runner.submit(read, done, self._failed)
+        self._runner.submit(change, done, failed, keep=True)
 
     def choose_class(self, digit: int) -> bool:
         """The class of that digit becomes the current one; False when there is none."""
@@ -253,6 +220,12 @@ class ClickController:
         """(id, box, plane) of the objects that are written and still shown by the overlay."""
         return self._accepting.awaited()
 
+    def show_until_rendered(self, object_id: int, box: Box, mask: Any, plane: Plane, class_name: str) -> None:
+        """Let the overlay show pixels that were added to an object until the objects layer does."""
+        self._accepting.show(object_id, box, mask, plane, class_name)
+        self.accepted.emit(object_id)
+        self._refresh()
+
     def forget_accepted(self, ids: set[int]) -> None:
         """The objects layer shows these objects now, so the overlay need not."""
         self._accepting.forget(ids)
@@ -271,70 +244,6 @@ class ClickController:
             self._runner.submit(draft.compute_and_accept, keep=True)
         self._accepting.retry()
         self._runner.close(self._opened.close)
-
-    # -- the cycle ---------------------------------------------------------------------------------------------
-
-    def _compute(self, draft: Draft) -> None:
-        session = draft.session
-        generation = session.generation
-        self._in_session(draft, lambda: session.compute(generation))
-
-    def _in_session(self, draft: Draft, work: Callable[[], object]) -> None:
-        draft.pending += 1
-        draft.error = ""
-        self._runner.submit(work, lambda _: self._settled(draft), lambda error: self._settled(draft, error))
-        self._refresh()
-
-    def _settled(self, draft: Draft, error: BaseException | None = None) -> None:
-        draft.pending -= 1
-        if error is not None and not isinstance(error, DROPPED) and draft.session.clicks:
-            draft.error = sentence(error)
-        if draft in self._leaving and not draft.pending:
-            self._leaving.remove(draft)
-            self._leave(draft)
-        self._refresh()
-
-    def _leave(self, draft: Draft) -> None:
-        """A draft that was accepted before its mask was there: the mask is there now, or will never be."""
-        if draft.proposal is not None and not draft.proposal.empty and not draft.error:
-            self._accepting.write(draft)
-            return
-        self.notice.emit(draft.error or "The model found no object at the last clicks, so nothing was accepted.")
-        self._take_back(draft)
-
-    def _returned(self, draft: Draft, error: BaseException) -> bool:
-        draft.error = sentence(error)
-        self.notice.emit(draft.error)
-        return self._take_back(draft)
-
-    def _take_back(self, draft: Draft) -> bool:
-        """Put a draft that was not accepted back in the user's hands, unless the next object was begun there."""
-        present = self._drafts.get(draft.plane)
-        if present is not None and present.session.clicks:
-            return False
-        self._drafts[draft.plane] = draft
-        return True
-
-    def _step(self, draft: Draft, direction: str) -> None:
-        session = draft.session
-        if session.clicks:
-            # Instant, and before any click that follows.
-            getattr(session, direction)()
-            self._stepped(draft)
-            return
-
-        def done(action: object) -> None:
-            if action is None:
-                self.notice.emit(f"There is nothing to {direction}.")
-            self._stepped(draft)
-
-        self._runner.submit(getattr(session, direction), done, self._failed, keep=True)
-
-    def _stepped(self, draft: Draft) -> None:
-        draft.error = ""
-        if draft.session.pending:
-            self._compute(draft)
-        self._refresh()
 
     # -- news --------------------------------------------------------------------------------------------------
 
@@ -357,14 +266,6 @@ class ClickController:
         if not self._closed:
             self.changed.emit(self.shown)
             self.repaint.emit()
-
-
-def sentence(error: BaseException) -> str:
-    """An error in words for the user; one that is not ours goes to the log as well."""
-    if isinstance(error, RelayError):
-        return str(error)
-    log.error("Unexpected error", exc_info=error)
-    return f"Something failed: {type(error).__name__}: {error}. The log holds the details."
 
 
 def _quietly(error: BaseException) -> None:

@@ -17,18 +17,20 @@ from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QMainWindo
 from napari_relay.sources.folders import is_image_folder
 from napari_relay.widgets.canvas_finder import canvases_of, drop_targets_of, main_window_of
 from napari_relay.widgets.class_work import ClassWork
+from napari_relay.widgets.commands import Commands
 from napari_relay.widgets.computing import Computing, WorkerComputing
-from napari_relay.widgets.controller import sentence
 from napari_relay.widgets.desk import Desk, Means
+from napari_relay.widgets.draw_work import DrawWork
 from napari_relay.widgets.drops import CheckpointDrops, ask_for_folder, ask_for_image, dropped_paths
 from napari_relay.widgets.image_opener import ImageOpener
-from napari_relay.widgets.keys import Command, EndsEditing, KeyCommand, KeyFilter, edits_text
+from napari_relay.widgets.keys import EndsEditing, KeyCommand, KeyFilter, edits_text
 from napari_relay.widgets.keys_dialog import KeysDialog
 from napari_relay.widgets.layout import DockLayout
 from napari_relay.widgets.opening import Question
 from napari_relay.widgets.settings import WindowSettings
 from napari_relay.widgets.side_docks import SideDocks
 from napari_relay.widgets.state import Phase, Shown
+from napari_relay.widgets.telling import sentence
 from napari_relay.widgets.threads import WindowThread
 from napari_relay.widgets.turns import TakeAway, Turns
 from napari_relay.widgets.wording import describe
@@ -72,7 +74,9 @@ class RelayWidget(QWidget):
         means = Means(self._thread.runner, self._turns.later, self._computing.open, self._take_away)
         self.desk = Desk(self.viewer, means, project=project)
         self.opener = ImageOpener(self.viewer, WindowThread.single)
-        self.keys = KeyFilter(self._command, self)
+        self.drawing = DrawWork(self.desk, lambda: self.sides.chosen, self._notify)
+        self.commands = Commands(self.desk, self.drawing, self.show_keys)
+        self.keys = KeyFilter(self.commands, self)
         ends_editing = EndsEditing(self)
         for field in (*self.findChildren(QAbstractSpinBox), *self.findChildren(QComboBox)):
             field.installEventFilter(ends_editing)
@@ -116,12 +120,16 @@ class RelayWidget(QWidget):
         panels.images.activated.connect(self._image_picked)
         panels.keys.clicked.connect(self.show_keys)
         panels.table.clicked.connect(self.show_objects)
+        panels.tools.picked.connect(self.drawing.take)
+        panels.tools.width_changed.connect(self.drawing.set_width)
+        panels.tools.fill.connect(self.drawing.fill)
+        self.drawing.changed.connect(lambda: panels.tools.show_tool(self.drawing.tool, self.drawing.width_px))
         panels.retry.clicked.connect(desk.retry)
         panels.settings.changed.connect(self._change_settings)
         panels.model.chosen.connect(self._checkpoint_chosen)
         panels.model.refused.connect(self._notify)
         for button, command in panels.commands:
-            button.clicked.connect(lambda _=False, command=command: self._command(KeyCommand(command)))
+            button.clicked.connect(lambda _=False, command=command: self.commands(KeyCommand(command)))
         self.destroyed.connect(_closer(desk, self._computing, self._thread))
         application = QApplication.instance()
         if application is not None:
@@ -194,29 +202,6 @@ class RelayWidget(QWidget):
     def _toggle(self) -> None:
         self.disarm() if self.desk.armed else self.arm()
 
-    def _command(self, asked: KeyCommand) -> bool:
-        """Do what a key or a button asks for. True when it was used."""
-        if asked.command is Command.HELP:
-            self.show_keys()
-            return True
-        controller = self.desk.controller
-        if controller is None:
-            return False
-        match asked.command:
-            case Command.ACCEPT:
-                controller.accept()
-            case Command.DROP:
-                return controller.drop()
-            case Command.NEXT:
-                controller.next_mask()
-            case Command.UNDO:
-                controller.undo()
-            case Command.REDO:
-                controller.redo()
-            case Command.CLASS:
-                return controller.choose_class(asked.digit)
-        return True
-
     def _mouse_moved(self) -> None:
         if self.settings.prefetch:
             self._rest.start()
@@ -268,6 +253,7 @@ class RelayWidget(QWidget):
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self._quit)
+        self.drawing.close()
         self.sides.close(keep=keep_layers)
         left = self.desk.close()
         if not keep_layers:

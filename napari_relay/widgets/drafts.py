@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from napari_relay.geometry import Click, Plane
+from napari_relay.geometry import Box, Click, Plane
 from napari_relay.views.values import ViewPair
 from napari_relay.widgets.state import Phase
 
@@ -60,6 +60,16 @@ class Accepted:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Looked:
+    """An object that is looked at: bool mask [y, x] over its box."""
+
+    object_id: int
+    box: Box
+    mask: Any
+    plane: Plane
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Scene:
     """What the overlay shows on one plane."""
 
@@ -67,6 +77,10 @@ class Scene:
     """(height, width) of the image."""
     proposal: Any = None
     accepted: tuple[Accepted, ...] = ()
+    looked_at: Looked | None = None
+    """A proposal of the project that is being reviewed; shown while nothing is clicked."""
     clicks: tuple[Click, ...] = ()
     views: ViewPair | None = None
     busy: bool = False
+    stroke: Any = None
+    """(box, mask, adds) of what is being drawn; None while nothing is."""

@@ -43,7 +43,7 @@ def masks(shapes: Iterable[tuple[str, Points]], shape: tuple[int, int], width: f
     without a pixel are left out."""
     drawn = []
     for kind, corners in shapes:
-        box, mask = _stroke(corners, width) if kind in ("line", "path") else _area(corners)
+        box, mask = stroke_mask(corners, width) if kind in ("line", "path") else area_mask(corners)
         inside = box.clip(shape)
         if inside.empty:
             continue
@@ -78,7 +78,8 @@ def _ellipse(corners: Points) -> Points:
     return np.array([centre + math.cos(a) * across + math.sin(a) * down for a in angles])
 
 
-def _area(corners: Points) -> Drawn:
+def area_mask(corners: Points) -> Drawn:
+    """Pixels whose centre lies in a polygon."""
     box = _around(corners, 0.0)
     mask = np.zeros(box.shape, bool)
     rows, columns = polygon(corners[:, 0] - box.y0, corners[:, 1] - box.x0, box.shape)
@@ -86,7 +87,7 @@ def _area(corners: Points) -> Drawn:
     return box, mask
 
 
-def _stroke(corners: Points, width: float) -> Drawn:
+def stroke_mask(corners: Points, width: float) -> Drawn:
     """Pixels whose centre lies within half of `width` of the line; each part is looked for round itself only."""
     reach = max(width, 1.0) / 2
     box = _around(corners, reach)

@@ -25,15 +25,20 @@ class Command(StrEnum):
     UNDO = "undo"
     REDO = "redo"
     CLASS = "class"
+    TOOL = "tool"
+    WIDTH = "width"
+    FILL = "fill"
     HELP = "help"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyCommand:
-    """What a key asks for; `digit` is 0-9 for a class."""
+    """What a key asks for; `digit` is 0-9 for a class, `tool` names a drawing tool, `more` asks for a wider brush."""
 
     command: Command
     digit: int = -1
+    tool: str = ""
+    more: bool = False
 
 
 MOUSE_TABLE: tuple[tuple[str, str], ...] = (
@@ -44,11 +49,14 @@ MOUSE_TABLE: tuple[tuple[str, str], ...] = (
 )
 KEY_TABLE: tuple[tuple[str, str], ...] = (
     ("Enter", "accept the mask as an object"),
-    ("Esc", "drop the mask and its clicks"),
+    ("Esc", "leave a drawing tool; else drop the mask and its clicks"),
     ("Tab", "next mask of the first click"),
     ("Ctrl + Z", "take back the last click; without clicks, the last change"),
     ("Ctrl + Shift + Z", "do it again"),
     ("0 ... 9", "class of the next object"),
+    ("B E L S X D", "brush, eraser, lasso, scribble, box, delete in a rectangle; the same key or Esc: click again"),
+    ("[ and ]", "narrower and wider brush"),
+    ("H", "fill holes"),
     ("?", "this list"),
 )
 FOLDER_TABLE: tuple[tuple[str, str], ...] = (
@@ -58,6 +66,7 @@ FOLDER_TABLE: tuple[tuple[str, str], ...] = (
 
 _EDITORS = (QAbstractSpinBox, QComboBox, QLineEdit, QPlainTextEdit, QTextEdit)
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+_TOOLS = {"b": "brush", "e": "eraser", "l": "lasso", "s": "scribble", "x": "box", "d": "delete"}
 _PLAIN = {Qt.Key.Key_Escape: Command.DROP, Qt.Key.Key_Tab: Command.NEXT}
 
 
@@ -78,6 +87,12 @@ def command_of(event: QKeyEvent) -> KeyCommand | None:
             return KeyCommand(Command.ACCEPT)
         if key in _PLAIN:
             return KeyCommand(_PLAIN[Qt.Key(key)])
+        if text.lower() in _TOOLS:
+            return KeyCommand(Command.TOOL, tool=_TOOLS[text.lower()])
+        if text.lower() == "h":
+            return KeyCommand(Command.FILL)
+    if text in ("[", "]"):  # on many keyboards with AltGr, which is no modifier here or several
+        return KeyCommand(Command.WIDTH, more=text == "]")
     if modifiers in (Qt.KeyboardModifier.NoModifier, shift):
         if text == "?":
             return KeyCommand(Command.HELP)

@@ -24,6 +24,7 @@ from napari_relay.widgets.palette import (
     POSITIVE,
     overlay_colors,
     slot_of,
+    stroke_slot,
 )
 from napari_relay.widgets.pixels import Canvas, Stamp
 from napari_relay.widgets.transforms import Frame
@@ -146,6 +147,9 @@ class SceneLayers:
         ]
         if scene.proposal is not None and not scene.proposal.empty:
             stamps.append(Stamp(scene.proposal.box, scene.proposal.mask, *slot_of(None, names)))
+        if scene.stroke is not None:
+            box, mask, adds = scene.stroke
+            stamps.append(Stamp(box, mask, *stroke_slot(adds=adds)))
         return stamps
 
     def _paint_mask(self, stamps: list[Stamp]) -> None:

@@ -27,6 +27,7 @@ from napari_relay.widgets.settings import WindowSettings
 from napari_relay.widgets.settings_form import SettingsForm
 from napari_relay.widgets.state import Phase, Shown
 from napari_relay.widgets.status_panel import KeyHints, StatusPanel
+from napari_relay.widgets.tool_panel import ToolPanel
 from napari_relay.widgets.wording import Words, plural
 
 WIDTH_PX = 280
@@ -54,6 +55,7 @@ class DockLayout:
         self.first_steps = KeyHints(("", FIRST_STEPS))
         self.retry = QPushButton("Try again")
         self.classes = ClassPanel()
+        self.tools = ToolPanel()
         self.objects = QLabel()
         self.project = QElidingLabel()
         self.project.setElideMode(Qt.TextElideMode.ElideMiddle)
@@ -114,6 +116,8 @@ class DockLayout:
         self._work = QWidget()
         work = _column(self._work)
         work.addWidget(self._buttons())
+        work.addWidget(_title("Draw"))
+        work.addWidget(self.tools)
         work.addWidget(_title("Class"))
         work.addWidget(self.classes)
         work.addWidget(_row(self.objects, self.project, stretch=1))

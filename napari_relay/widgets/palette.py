@@ -19,12 +19,13 @@ FRAME_COLORS: tuple[RGBA, RGBA] = ((1.0, 0.85, 0.25, 1.0), (1.0, 0.85, 0.25, 0.5
 
 FILL_ALPHA = 0.27
 ACCEPTED_ALPHA = 0.45
+STROKE_ALPHA = 0.5
 SHADES = 3
 """Shades of a class colour, so that objects of one class that touch can be told apart."""
 MAX_CLASSES = 80
 """Classes that have a colour of their own on the canvas; further ones share the last."""
 
-_FIRST_CLASS_SLOT = 3
+_FIRST_CLASS_SLOT = 7
 
 
 def rgb_of(color: str) -> tuple[float, float, float]:
@@ -40,10 +41,17 @@ def slot_of(class_name: str | None, names: Sequence[str]) -> tuple[int, int]:
     return _FIRST_CLASS_SLOT + 2 * index, _FIRST_CLASS_SLOT + 2 * index + 1
 
 
+def stroke_slot(*, adds: bool) -> tuple[int, int]:
+    """(fill, rim) values of the overlay for what is being drawn."""
+    return (3, 4) if adds else (5, 6)
+
+
 def overlay_colors(class_colors: Sequence[str]) -> dict[int | None, RGBA | str]:
     """Colours of the overlay's values."""
     colors: dict[int | None, RGBA | str] = {None: "transparent", 0: "transparent"}
     colors[1], colors[2] = (*PROPOSAL[:3], FILL_ALPHA), PROPOSAL
+    colors[3], colors[4] = (*PROPOSAL[:3], STROKE_ALPHA), (*PROPOSAL[:3], STROKE_ALPHA)
+    colors[5], colors[6] = (*NEGATIVE[:3], STROKE_ALPHA), (*NEGATIVE[:3], STROKE_ALPHA)
     for index, color in enumerate([*class_colors[:MAX_CLASSES]] or ["#ffffff"]):
         rgb = rgb_of(color)
         colors[_FIRST_CLASS_SLOT + 2 * index] = (*rgb, ACCEPTED_ALPHA)

@@ -31,6 +31,12 @@ class SideDocks:
         self.folder: Any = None
         self._desk, self._opener, self._notify, self._take_away = desk, opener, notify, take_away
 
+    @property
+    def chosen(self) -> list[int]:
+        """Ids of the objects that are chosen in the table."""
+        book = self.objects.book if self.objects is not None else None
+        return [] if book is None else [int(i) for i in book.table.selected_ids()]
+
     def show_objects(self) -> None:
         """The table of all objects and the history, below the image."""
         if self.objects is None:

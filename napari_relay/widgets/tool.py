@@ -28,13 +28,17 @@ class ClickTool:
     on_click : called with the world position and whether the click is positive.
     on_hover : called with the world position at each move without a button.
     on_yield : called when the user takes up another tool (a layer's mode is no longer pan/zoom).
+
+    Attributes
+    ----------
+    paused : a drawing tool of ours has the mouse: clicks are its.
     """
 
     def __init__(
         self, viewer: Any, *, on_click: OnClick, on_hover: OnHover, on_yield: Callable[[], None]
     ) -> None:
         self.viewer = viewer
-        self.armed = False
+        self.armed = self.paused = False
         self._on_click, self._on_hover, self._on_yield = on_click, on_hover, on_yield
         self._zoom_on_double_click: tuple[int, Any] | None = None
         self._watched: Any = None
@@ -78,7 +82,7 @@ class ClickTool:
 
     def _drag(self, _viewer: Any, event: Any) -> Iterator[None]:
         """A press: becomes a prompt at its release, unless the mouse went somewhere in between."""
-        if not _prompts(event):
+        if self.paused or not _prompts(event):
             return
         # The event's content is swapped at each yield: what must last is copied here.
         start, position = tuple(event.pos), tuple(event.position)
@@ -92,7 +96,7 @@ class ClickTool:
             self._on_click(position, positive)
 
     def _double(self, _viewer: Any, event: Any) -> None:
-        if _prompts(event):
+        if not self.paused and _prompts(event):
             self._on_click(tuple(event.position), "Shift" not in event.modifiers)
 
     def _move(self, _viewer: Any, event: Any) -> None:
