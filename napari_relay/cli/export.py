@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +15,7 @@ from napari_relay.cli.options import JsonOption
 from napari_relay.errors import UsageError
 
 if TYPE_CHECKING:
-    from napari_relay.formats import ExportReport, Georeference
+    from napari_relay.formats import ExportReport, Georeference, Measure
     from napari_relay.sources import Source
     from napari_relay.store import Project
 
@@ -29,6 +31,11 @@ class Wish:
     image: str | None = None
     reviewed: bool = False
     overwrite: bool = False
+    measure: bool = False
+
+    def is_table(self, to: Path) -> bool:
+        """Whether a table of measurements is wanted, by format or ending."""
+        return self.format == "csv" or (self.format is None and to.suffix.lower() == ".csv")
 
 
 def export(
@@ -41,8 +48,8 @@ def export(
         typer.Option(
             "--format",
             "-f",
-            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme, yolo-seg, geotiff, geojson-crs or "
-            "training-set; told by the ending of --out.",
+            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme, yolo-seg, geotiff, geojson-crs, "
+            "csv (a table of measurements) or training-set; told by the ending of --out.",
         ),
     ] = None,
     region: Annotated[
@@ -55,9 +62,13 @@ def export(
     image: Annotated[
         str | None,
         typer.Option(
-            "--image", help="The image, where it is not beside its project; for geo formats and training sets."
+            "--image", help="The image, where not beside its project; for geo formats, measurements, training sets."
         ),
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Write shape and intensities of each object into GeoJSON; a table has them."),
+    ] = False,
     reviewed: Annotated[
         bool, typer.Option("--reviewed", help="Only reviewed and locked objects; for training sets.")
     ] = False,
@@ -77,11 +88,12 @@ def export(
       napari-relay export slide.svs.relay --out for_qupath.geojson
       napari-relay export slide.svs.relay --format coco --tile 4096 --out instances.json
       napari-relay export slide.svs.relay --format training-set --out crops
+      napari-relay export slide.svs.relay --out measurements.csv
       napari-relay export photos --format coco --out exported
     """
     from napari_relay.sources.folders import is_image_folder
 
-    wish = Wish(format_name, region, plane, tile, image, reviewed, overwrite)
+    wish = Wish(format_name, region, plane, tile, image, reviewed, overwrite, measure)
     if is_image_folder(project):
         from napari_relay.cli.export_folder import export_folder
 
@@ -115,7 +127,12 @@ def tell_losses(to: Path, wish: Wish) -> tuple[str, ...]:
     from napari_relay.formats.training_set import LOSSES
     from napari_relay.formats.training_set import NAME as TRAINING_SET
 
-    known = LOSSES if wish.format == TRAINING_SET else known_losses(to, wish.format)
+    if wish.is_table(to):
+        from napari_relay.formats.measurements import LOSSES as TABLE_LOSSES
+
+        known: tuple[str, ...] = TABLE_LOSSES
+    else:
+        known = LOSSES if wish.format == TRAINING_SET else known_losses(to, wish.format)
     for loss in known:
         err.print(f"Note: {loss}", markup=False, highlight=False)
     return known
@@ -129,6 +146,7 @@ def export_one(project: Path, to: Path, wish: Wish) -> ExportReport:
     UsageError, ExportError, ImageError, ProjectError
     """
     from napari_relay.formats import export as write
+    from napari_relay.formats import export_measurements
     from napari_relay.formats.registry import find_format
     from napari_relay.formats.training_set import NAME as TRAINING_SET
     from napari_relay.formats.training_set import export_training_set
@@ -147,12 +165,41 @@ def export_one(project: Path, to: Path, wish: Wish) -> ExportReport:
                     opened, source, to, reviewed_only=wish.reviewed, overwrite=wish.overwrite
                 )
                 return drive(steps, "Exporting")
-        geo = georeference_of(opened, wish.image) if find_format(wish.format, to).geo else None
-        steps = write(
-            opened, to, format=wish.format, region=box, plane=chosen, tile=wish.tile, georeference=geo,
-            overwrite=wish.overwrite,
-        )  # fmt: skip
-        return drive(steps, "Exporting")
+        if wish.is_table(to):
+            with measuring(opened, wish.image) as measure:
+                steps = export_measurements(
+                    opened, to, measure, region=box, plane=chosen, overwrite=wish.overwrite
+                )
+                return drive(steps, "Measuring")
+        with ExitStack() as held:
+            measured = held.enter_context(measuring(opened, wish.image)) if wish.measure else None
+            geo = georeference_of(opened, wish.image) if find_format(wish.format, to).geo else None
+            steps = write(
+                opened, to, format=wish.format, region=box, plane=chosen, tile=wish.tile, georeference=geo,
+                measure=measured, overwrite=wish.overwrite,
+            )  # fmt: skip
+            return drive(steps, "Exporting")
+
+
+@contextmanager
+def measuring(project: Project, image: str | None) -> Iterator[Measure]:
+    """What measures the objects: with intensities where the image is there, else shapes alone.
+
+    Raises
+    ------
+    UsageError, ImageError
+    """
+    from napari_relay.formats import Measure
+    from napari_relay.formats.measuring import scale_of
+    from napari_relay.formats.planning import stored_pixel_size
+
+    with ExitStack() as held:
+        source = None
+        if image is not None or (project.path.parent / project.image_name).exists():
+            source = held.enter_context(image_of(project, image))
+        else:
+            err.print("Note: the image is not beside its project: no intensities.", markup=False, highlight=False)
+        yield Measure(scale_of(source, stored_pixel_size(project)), source)
 
 
 def image_of(project: Project, image: str | None) -> Source:

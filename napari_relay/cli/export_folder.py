@@ -62,6 +62,8 @@ def _ending(format_name: str) -> str:
     from napari_relay.formats.registry import find_format
     from napari_relay.formats.training_set import NAME as TRAINING_SET
 
+    if format_name == "csv":
+        return ".csv"
     return "" if format_name == TRAINING_SET else find_format(format_name, Path("-")).suffixes[0]
 
 

@@ -8,6 +8,8 @@ from napari_relay.formats.arrays import objects_of_labels, objects_of_polygons
 from napari_relay.formats.export import ExportReport, export, known_losses
 from napari_relay.formats.importing import ImportReport, import_file, recognise
 from napari_relay.formats.job import Georeference
+from napari_relay.formats.measurements import export_measurements
+from napari_relay.formats.measuring import Measure
 from napari_relay.formats.registry import FORMATS, Format
 from napari_relay.formats.training_set import export_training_set
 
@@ -17,7 +19,9 @@ __all__ = [
     "Format",
     "Georeference",
     "ImportReport",
+    "Measure",
     "export",
+    "export_measurements",
     "export_training_set",
     "import_file",
     "known_losses",

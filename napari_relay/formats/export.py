@@ -10,6 +10,7 @@ from pathlib import Path
 from napari_relay.formats.certificate import Tally, certificate, certificate_path
 from napari_relay.formats.frames import Frame, boxes_of, frames_of
 from napari_relay.formats.job import ExportJob, Georeference
+from napari_relay.formats.measuring import Measure
 from napari_relay.formats.placing import check_path, put_certificate, put_in_place, written_aside
 from napari_relay.formats.planning import check_holds, make_job
 from napari_relay.formats.registry import Format, LabelFormat, RecordFormat, find_format
@@ -54,6 +55,7 @@ def export(
     level_shapes: Sequence[tuple[int, int]] | None = None,
     pixel_size_um: tuple[float, float] | None = None,
     georeference: Georeference | None = None,
+    measure: Measure | None = None,
     overwrite: bool = False,
 ) -> Generator[Progress, None, ExportReport]:
     """Write the objects of a project into a file of another format; their ids stay what they are.
@@ -82,6 +84,8 @@ def export(
         (y, x) size of a level-0 pixel; taken from the project's label pyramid otherwise.
     georeference : Georeference, optional
         Where the image lies on the Earth, for formats that say so.
+    measure : Measure, optional
+        Measures each object, for GeoJSON of QuPath.
     overwrite : bool
         Replace what lies at `path`.
 
@@ -108,7 +112,7 @@ def export(
     check_path(path, overwrite=overwrite)
 
     def plan(of: ProjectReader) -> ExportJob:
-        job = make_job(of, region, plane, tile, level_shapes, pixel_size_um, georeference)
+        job = make_job(of, region, plane, tile, level_shapes, pixel_size_um, georeference, measure)
         check_holds(job, chosen)
         return job
 

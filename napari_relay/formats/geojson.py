@@ -92,7 +92,7 @@ def _measurements(record: Record) -> dict[str, float]:
     found: dict[str, float] = {_AREA: record.area}
     if record.pixel_size_um is not None:
         found["Area µm^2"] = record.area * record.pixel_size_um[0] * record.pixel_size_um[1]
-    return found
+    return found | dict(record.measured)
 
 
 def _rgb(color: str | None) -> list[int]:

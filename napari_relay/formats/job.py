@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_relay.formats.measuring import Measure
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import ProjectReader
 
@@ -55,6 +56,8 @@ class ExportJob:
         Side of the pieces that the region is cut into, for formats that cannot hold all of it in one.
     georeference : Georeference or None
         Where the image lies on the Earth.
+    measure : Measure or None
+        What measures the objects, for formats that hold measurements.
     """
 
     project: ProjectReader
@@ -66,6 +69,7 @@ class ExportJob:
     ids: tuple[int, ...]
     tile: int | None = None
     georeference: Georeference | None = None
+    measure: Measure | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import numpy as np
 from napari_relay.errors import ExportError, UsageError
 from napari_relay.formats.frames import boxes_of
 from napari_relay.formats.job import ExportJob, Georeference
+from napari_relay.formats.measuring import Measure
 from napari_relay.formats.registry import Format
 from napari_relay.geometry import Box, Plane
 from napari_relay.sources.pyramid import pyramid_shapes
@@ -27,6 +28,7 @@ def make_job(
     level_shapes: Sequence[tuple[int, int]] | None,
     pixel_size_um: tuple[float, float] | None,
     georeference: Georeference | None,
+    measure: Measure | None = None,
 ) -> ExportJob:
     """The job of an export; the arguments are those of `export`.
 
@@ -41,11 +43,12 @@ def make_job(
         box,
         _planes(project, plane),
         _shapes(project, box, level_shapes),
-        pixel_size_um or _stored_pixel_size(project),
+        pixel_size_um or stored_pixel_size(project),
         dtype_for(max(ids, default=0)),
         ids,
         _checked_tile(tile),
         georeference,
+        measure,
     )
 
 
@@ -116,7 +119,8 @@ def _shapes(project: ProjectReader, box: Box, given: Sequence[tuple[int, int]] |
     return shapes
 
 
-def _stored_pixel_size(project: ProjectReader) -> tuple[float, float] | None:
+def stored_pixel_size(project: ProjectReader) -> tuple[float, float] | None:
+    """(y, x) size of a level-0 pixel in micrometres, as the project remembers it."""
     stored = _stored(project, "pixel_size_um")
     return (float(stored[0]), float(stored[1])) if stored else None
 

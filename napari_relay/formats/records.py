@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -34,6 +34,8 @@ class Record:
     runs: Runs
     polygons: tuple[Polygon, ...]
     pixel_size_um: tuple[float, float] | None
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Measurements of the whole object, where they were asked for."""
 
     @property
     def n_holes(self) -> int:
@@ -86,7 +88,8 @@ def records_of(job: ExportJob, frame: Frame) -> Iterator[Record]:
         runs = [_runs_in(item, frame.box) for item in batch]
         for item, its_runs, polygons in zip(batch, runs, trace_all(runs), strict=True):
             if len(its_runs):
-                yield Record(Facts.of(item, classes), frame, its_runs, tuple(polygons), job.pixel_size_um)
+                measured = job.measure.of(item) if job.measure is not None else {}
+                yield Record(Facts.of(item, classes), frame, its_runs, tuple(polygons), job.pixel_size_um, measured)
 
 
 def with_runs(found: Iterable[Found], shape: tuple[int, int]) -> Iterator[tuple[Found, Runs]]:
