@@ -36,7 +36,7 @@ def test_a_table_is_told_by_its_ending_and_has_intensities(run: Run, project: Pa
     ran = run("export", project, "--out", tmp_path / "out.csv")
     assert ran.code == 0, ran.err
     (row,) = csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8-sig", newline=""))
-    assert (row["Area px"], row["Area px^2"], row["Red: Mean"]) == ("200", "200", "200")
+    assert (row["Area px"], row["Area px^2"], row["red: Mean"]) == ("200", "200", "200")
 
 
 def test_without_the_image_there_are_shapes_alone(run: Run, project: Path, tmp_path: Path) -> None:
@@ -57,4 +57,4 @@ def test_geojson_has_measurements_when_they_are_asked_for(run: Run, project: Pat
         for name in ("a.geojson", "b.geojson")
     )
     assert set(plain) == {"Area px^2"}
-    assert measured["Green: Mean"] == 100
+    assert measured["green: Mean"] == 100
