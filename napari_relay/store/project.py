@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from napari_relay.geometry import Box, Click, Plane
-from napari_relay.store import actions, classes, importing, objects, opening, tiles
+from napari_relay.store import actions, classes, cleaning, importing, objects, opening, tiles
 from napari_relay.store import overlap as rules
 from napari_relay.store.bulk import check_unprotected
 from napari_relay.store.changing import count_words
+from napari_relay.store.cleaning import Cleaning
 from napari_relay.store.overlap import Settled
 from napari_relay.store.proposing import Proposing
 from napari_relay.store.values import (
@@ -28,10 +29,11 @@ from napari_relay.store.values import (
 from napari_relay.views.values import ViewPair
 
 
-class Project(Proposing):
+class Project(Cleaning, Proposing):
     """One image's objects, classes and history. What can be asked is in `ProjectReader`, what cares for the file in
     `ProjectFile`, undo and redo in `ChangingProject`, classes in `ClassEditing`, what changes objects but not their
-    masks in `BulkChanges`, merging and splitting in `Reshaping`, strokes in `Painting`, proposals in `Proposing`.
+    masks in `BulkChanges`, merging and splitting in `Reshaping`, strokes in `Painting`, holes, islands and outlines in
+    `Cleaning`, proposals in `Proposing`.
 
     Every change is one transaction: when the method returns, it is on the disk; when it raises, nothing has changed.
     """
@@ -130,7 +132,8 @@ class Project(Proposing):
             n_clicks=len(clicks),
         )  # fmt: skip
         # Cut and compressed before the transaction, so that it is short.
-        cut = importing.cut(new, self.shape, self.sizes)
+        raw = importing.cut(new, self.shape, self.sizes)
+        cut = cleaning.cleaned_object(raw, self.cleaning)
         with self._database.write() as db:
             settled = rules.require_left(importing.settle(db, cut, rules.get_rule(db, overlap), actor))
             name = classes.checked_name(class_name) if class_name else classes.current_class(db)
@@ -140,6 +143,8 @@ class Project(Proposing):
             )  # fmt: skip
             class_info = classes.find_class(db, name) or classes.add_class(db, action, name)
             object_id = importing.add(db, action, cut, settled, class_info.id)
+            if cut is not raw:
+                cleaning.keep_raw(db, action, object_id, raw.tiles, cut.tiles)
             actions.apply(db, action, "after", action)
             accepted = objects.get_objects(db, [object_id], self._read_mask)[0]
             others = self._changes_of_others(db, settled.taken)
@@ -216,15 +221,20 @@ class Project(Proposing):
         EmptyProposalError, UsageError, StorageError
             As `accept`; or there is no such object, or it is locked (to a model: or reviewed).
         """
-        box, mask = tiles.checked_mask(box, mask, self.shape)
+        raw = tiles.checked_mask(box, mask, self.shape)
+        box, mask = cleaning.cleaned(*raw, self.cleaning)
         new: dict[str, Any] = {"n_clicks": len(clicks), "score": score, "seconds": seconds, "checkpoint": checkpoint}
         with self._database.write() as db:
             objects.require_live(db, [object_id])
             check_unprotected(db, [object_id], actor)
             (before,) = objects.changes_of(db, [object_id], kind)
-            settled = rules.require_left(
-                rules.settle(db, box, mask, before.plane, rules.get_rule(db, overlap), actor=actor, own_id=object_id)
-            )
+            rule = rules.get_rule(db, overlap)
+            if objects.get_columns(db, object_id, ["state"])["state"] in importing.HIDDEN:
+                if actor is Actor.USER:
+                    new["state"] = ObjectState.ACCEPTED.value
+                else:
+                    rule = Overlap.ALLOW
+            settled = rules.require_left(rules.settle(db, box, mask, before.plane, rule, actor=actor, own_id=object_id))
             summary = f"{kind} object {object_id}{_cutting(settled)}"
             action = actions.begin_action(
                 db, kind, summary, checkpoint=checkpoint, clicks=clicks, views=views, actor=actor
@@ -232,10 +242,10 @@ class Project(Proposing):
             new |= {**objects.mask_columns(settled.box, settled.mask), "action_id": action}
             for loser in settled.taken:
                 rules.cut_away(db, action, loser, settled.box, settled.mask)
-            if actor is Actor.USER and objects.get_columns(db, object_id, ["state"])["state"] in importing.HIDDEN:
-                new["state"] = ObjectState.ACCEPTED.value
             old = objects.get_columns(db, object_id, list(new))
             actions.replace_tiles(db, action, object_id, tiles.split(settled.box, settled.mask))
+            if mask is not raw[1]:
+                cleaning.keep_raw(db, action, object_id, tiles.split(*raw), tiles.split(box, mask))
             actions.record_change(db, action, "object", [object_id], old, new)
             actions.apply(db, action, "after", action)
             revised = objects.get_objects(db, [object_id], self._read_mask)[0]

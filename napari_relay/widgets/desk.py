@@ -18,7 +18,7 @@ from napari_relay.sources import Source
 from napari_relay.widgets.binding import LayerShape
 from napari_relay.widgets.committed import CommittedObjects
 from napari_relay.widgets.controller import ClickController, sentence
-from napari_relay.widgets.drafts import Scene
+from napari_relay.widgets.drafts import Looked, Scene
 from napari_relay.widgets.images import ImageChoice
 from napari_relay.widgets.layers import SceneLayers
 from napari_relay.widgets.opening import Opened, Opening
@@ -93,6 +93,7 @@ class Desk:
         self.committed: CommittedObjects | None = None
         self._opening: Opening | None = None
         self._early: list[EarlyClick] = []
+        self._looked_at: Looked | None = None
         self._mouse: tuple[float, ...] | None = None
         self._failure = ""
         self.images.chosen.connect(self._chosen)
@@ -160,6 +161,11 @@ class Desk:
         point = self.sight.point(self._mouse)
         if self.sight.inside(point):
             self.controller.prefetch(point, self.sight.zoom)
+
+    def look_at(self, looked: Looked | None) -> None:
+        """Show the mask of an object that is in no label image, while nothing is clicked; None shows none."""
+        self._looked_at = looked
+        self._repaint()
 
     def set_show_views(self, show: bool) -> None:
         self.scene.show_views = show
@@ -236,6 +242,7 @@ class Desk:
     def _close_image(self) -> list[Any]:
         """Returns the layers that belong to the image alone."""
         self._early.clear()
+        self._looked_at = None
         self._failure = ""
         if self._opening is not None:
             opening, self._opening = self._opening, None
@@ -317,7 +324,10 @@ class Desk:
         self.scene.set_classes(classes)
         if self.committed is not None:
             self.committed.set_classes(classes)
-        self.scene.show(self.controller.scene)
+        looked = self._looked_at
+        if looked is not None and (self.sight.blocked or looked.plane != self.sight.plane):
+            looked = None
+        self.scene.show(replace(self.controller.scene, looked_at=looked))
 
     def _accepted(self, object_id: int) -> None:
         if self.committed is not None:

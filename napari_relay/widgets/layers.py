@@ -147,6 +147,8 @@ class SceneLayers:
         ]
         if scene.proposal is not None and not scene.proposal.empty:
             stamps.append(Stamp(scene.proposal.box, scene.proposal.mask, *slot_of(None, names)))
+        elif scene.looked_at is not None and not scene.clicks:
+            stamps.append(Stamp(scene.looked_at.box, scene.looked_at.mask, *slot_of(None, names)))
         if scene.stroke is not None:
             box, mask, adds = scene.stroke
             stamps.append(Stamp(box, mask, *stroke_slot(adds=adds)))

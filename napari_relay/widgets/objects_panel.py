@@ -12,6 +12,7 @@ from napari_relay.geometry import Box, Plane
 from napari_relay.store import Change, StoredObject
 from napari_relay.widgets.controller import ClickController, sentence
 from napari_relay.widgets.desk import Desk
+from napari_relay.widgets.drafts import Looked
 from napari_relay.widgets.drawing_bar import DrawingBar
 from napari_relay.widgets.history_panel import HistoryPanel
 from napari_relay.widgets.looking import PickTool, fly_to
@@ -90,8 +91,9 @@ class ObjectsPanel(QWidget):
             self._close_book()
         if self.book is None and controller is not None:
             self.book = Book(controller, self._make_runner(), self._make_runner(), self._notify, self._seen)
+            self.book.table.picked.connect(self._fly)
+            self.book.review.picked.connect(self._look_at)
             for page in (self.book.table, self.book.review):
-                page.picked.connect(self._fly)
                 page.taken_up.connect(self._take_up)
             self._stack.addWidget(self.book.tabs)
             self._stack.setCurrentWidget(self.book.tabs)
@@ -109,6 +111,14 @@ class ObjectsPanel(QWidget):
     def _fly(self, object_id: int) -> None:
         if self.book is not None:
             self.book.look_up(object_id, self._fly_to)
+
+    def _look_at(self, object_id: int) -> None:
+        """Show a proposal, which is in no label image; 0: none is looked at."""
+        if self.book is not None and object_id:
+            self._fly(object_id)
+            self.book.read_mask(object_id, self._desk.look_at)
+        else:
+            self._desk.look_at(None)
 
     def _take_up(self, object_id: int) -> None:
         if self.book is not None:
@@ -170,6 +180,8 @@ class Book:
         self.tabs.addTab(_page(self.table, self.overlap), "Objects")
         self.tabs.addTab(_page(self.find, self.review), "Review")
         self.tabs.addTab(self.history, "History")
+        # What is looked at lies over the image only while it is being looked at.
+        self.tabs.currentChanged.connect(lambda _: self.review.grid.clearSelection())
         self.model.failed.connect(self._failed)
         self._project.changed.connect(self._project_changed)
         self.model.load()
@@ -189,6 +201,19 @@ class Book:
                 then(rows[0])
 
         self._runner.submit(lambda: self._project.rows([object_id]), done, self._failed)
+
+    def read_mask(self, object_id: int, then: Callable[[Looked], None]) -> None:
+        """Hand over an object with its mask; nothing when it is gone."""
+
+        def read() -> list[Looked]:
+            rows = self._project.rows([object_id])
+            return [Looked(stored.id, stored.box, stored.mask, stored.plane) for stored in rows]
+
+        def done(found: list[Looked]) -> None:
+            if found and self.review.looked_at == [object_id]:
+                then(found[0])
+
+        self._runner.submit(read, done, self._failed)
 
     def find_at(self, y: float, x: float, plane: Any) -> None:
         """Select the object under a level-0 point."""

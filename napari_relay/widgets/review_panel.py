@@ -41,7 +41,7 @@ class ReviewPanel(QWidget):
     """
 
     picked = Signal(int)
-    """The user looks at this one proposal: show it in the image."""
+    """The user looks at this one proposal: show it in the image; 0: at none or at several."""
     taken_up = Signal(int)
     """The user wants to correct this proposal."""
 
@@ -49,7 +49,7 @@ class ReviewPanel(QWidget):
         super().__init__(parent)
         self.queue = queue
         self._next_row: int | None = None
-        self._looked_at: list[int] = []
+        self.looked_at: list[int] = []
         self.grid = _Grid(self)
         self.empty = QLabel(EMPTY)
         self.empty.setWordWrap(True)
@@ -149,9 +149,9 @@ class ReviewPanel(QWidget):
         for button in (self.accept, self.reject, self.skip):
             button.setEnabled(bool(ids))
         self.correct.setEnabled(len(ids) == 1)
-        if len(ids) == 1 and ids != self._looked_at:
-            self.picked.emit(ids[0])
-        self._looked_at = ids
+        if ids != self.looked_at:
+            self.looked_at = ids
+            self.picked.emit(ids[0] if len(ids) == 1 else 0)
 
     def _tell_stop(self) -> None:
         answers = self.queue.answers

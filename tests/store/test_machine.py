@@ -178,7 +178,8 @@ class ProjectMachine(RuleBasedStateMachine):
         box, mask = random_mask(seed)
         object_id = data.draw(st.sampled_from(sorted(self.truth.objects)))
         old = self.truth.objects[object_id]
-        new, losers = self.truth.settle(old._replace(box=box, mask=mask), overlap, actor, object_id)
+        state = "accepted" if old.state in HIDDEN and actor is Actor.USER else old.state
+        new, losers = self.truth.settle(old._replace(box=box, mask=mask, state=state), overlap, actor, object_id)
         if new is None or self.refused({object_id}, actor):
             with pytest.raises((EmptyProposalError, UsageError)):
                 self.project.revise(object_id, box, mask, overlap=overlap, actor=actor)

@@ -132,6 +132,25 @@ def test_one_that_is_looked_at_is_flown_to_and_a_corrected_one_is_accepted(windo
     window.until(lambda: 1 not in shown(review))
 
 
+def test_the_mask_of_the_one_looked_at_is_shown_until_something_else_is(window, review):
+    desk = window.dock.desk
+    y, x = BOXES[0].centre
+    before = window.pixel(y, x)
+    choose(review, 7)
+    window.until(lambda: desk.scene.canvas.array.any())
+    assert np.abs(window.pixel(y, x) - before).max() > 20
+
+    press(review, Qt.Key.Key_R)
+    window.until(lambda: state_of(window, 1) == "rejected" and review.looked_at == [4])
+    window.until(lambda: desk._looked_at is not None and desk._looked_at.object_id == 4)
+    choose(review, 0, 1)
+    window.until(lambda: not desk.scene.canvas.array.any())
+    choose(review, 0)
+    window.until(lambda: desk.scene.canvas.array.any())
+    window.dock.sides.objects.book.tabs.setCurrentIndex(0)
+    window.until(lambda: not desk.scene.canvas.array.any())
+
+
 def test_pages_turn_by_key(window, review):
     project = window.workspace.project
     project.propose(new_object(box, 0.5) for box in BOXES)
