@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_relay.store.backup import restore_backup
 from napari_relay.store.check import Damage
+from napari_relay.store.cleaning import CleaningRules
 from napari_relay.store.dirty import DirtyTile, Journal
 from napari_relay.store.overlap import Settled
 from napari_relay.store.project import Project
@@ -52,6 +53,7 @@ __all__ = [
     "Change",
     "ClassInfo",
     "ClassSpec",
+    "CleaningRules",
     "Damage",
     "DirtyTile",
     "Imported",

@@ -14,7 +14,7 @@ from pathlib import Path
 from napari_relay.errors import ProjectDamagedError, ProjectVersionError
 from napari_relay.store.backup import copy_database
 from napari_relay.store.database import Database
-from napari_relay.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, TOTALS
+from napari_relay.store.schema import APPLICATION_ID, RAW, SCHEMA, SCHEMA_VERSION, TOTALS
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,13 @@ def _count_objects(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO totals SELECT class_id, state, count(*) FROM objects WHERE live = 1 GROUP BY 1, 2")
 
 
-STEPS: Mapping[int, Step] = {1: _count_objects}
+def _keep_raw_masks(db: sqlite3.Connection) -> None:
+    """2 -> 3: masks as they were before cleaning, and its settings."""
+    for statement in _statements(RAW):
+        db.execute(statement)
+
+
+STEPS: Mapping[int, Step] = {1: _count_objects, 2: _keep_raw_masks}
 """What takes a file of version n to n + 1, by n."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 APPLICATION_ID = 0x524C4159
 """`PRAGMA application_id` of a project file ("RLAY"); tells it from any other SQLite file."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """`PRAGMA user_version` that this program writes."""
 
 TILE = 512
@@ -36,6 +36,24 @@ CREATE TRIGGER objects_discounted AFTER DELETE ON objects WHEN old.live = 1 BEGI
 END;
 """
 """How many live objects there are of each class and state; since version 2."""
+
+RAW = """
+CREATE TABLE raw_tiles (
+    object_id INTEGER NOT NULL REFERENCES objects(id),
+    action_id INTEGER NOT NULL REFERENCES actions(id),
+    "row"     INTEGER NOT NULL,
+    "column"  INTEGER NOT NULL,
+    "full"    INTEGER,
+    bits      BLOB,
+    PRIMARY KEY (object_id, action_id, "row", "column")
+);
+
+CREATE TABLE cleanings (
+    action_id INTEGER PRIMARY KEY REFERENCES actions(id),
+    settings  TEXT NOT NULL
+);
+"""
+"""Masks as they were before cleaning, and the settings of cleaning; since version 3."""
 
 SCHEMA = f"""
 CREATE TABLE project (
@@ -155,4 +173,4 @@ CREATE VIEW live_objects AS
            o.seconds, o.checkpoint, o.author, o.created, o.note
     FROM objects AS o JOIN classes AS c ON c.id = o.class_id
     WHERE o.live = 1;
-{TOTALS}"""
+{TOTALS}{RAW}"""
