@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,30 +15,19 @@ import typer
 from napari_relay.cli.console import drive, err, out, print_json
 from napari_relay.cli.options import CheckpointOption, DeviceOption, JsonOption, ProjectOption
 from napari_relay.cli.outputs import load_model
+from napari_relay.cli.propose_classes import Wish, class_request, classify_image, images_of
 from napari_relay.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_relay.fullimage.request import Request
     from napari_relay.fullimage.similar import Examples
 
-MODES = ("semantic", "instances", "similar")
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How to work: the options that are the same for every image."""
-
-    project: Path | None
-    checkpoint: str | None
-    device: str
-    scheduler: str | None = None
-    workers: int | None = None
-
 
 def propose(
     image: Annotated[str, typer.Argument(metavar="IMAGE|FOLDER", help="The image, or a folder of images.")],
     mode: Annotated[
-        str, typer.Option("--mode", "-m", help="instances: every object; similar: what is like --like.")
+        str,
+        typer.Option("--mode", "-m", help="instances: every object; similar: like --like; semantic: a class a pixel."),
     ] = "instances",
     region: Annotated[
         str | None, typer.Option("--region", help="A part of the image: Y0,X0,Y1,X1 in level-0 pixels, ends excluded.")
@@ -61,6 +51,16 @@ def propose(
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="Look at views of even ground (empty glass) too.")
     ] = False,
+    to: Annotated[
+        Path | None, typer.Option("--out", "-o", help="semantic: where the OME-Zarr goes; beside the project.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="semantic: the probability of every class, not the likeliest class.")
+    ] = False,
+    relearn: Annotated[
+        bool, typer.Option("--relearn", help="semantic: learn the classes anew although a class head is there.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="semantic: replace a result that is there.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished job.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Throw an unfinished job away.")] = False,
     project: ProjectOption = None,
@@ -80,30 +80,59 @@ def propose(
     project already is not proposed again. One undo takes all proposals of a run back. Whatever ends the program, the
     same words with --resume go on where it was, with the same result.
 
+    With --mode semantic every pixel gets a class instead, written as OME-Zarr: learned, once, from the classes of the
+    accepted objects, from objects of the class `background` and from rejected proposals.
+
     \b
     Examples:
       napari-relay propose slide.svs --region 0,0,4000,4000
       napari-relay propose slide.svs --mode similar --like 12 --like 15
       napari-relay propose slide.svs --resume
+      napari-relay propose slide.svs --mode semantic --scale 4 --out tissue.ome.zarr
       napari-relay propose folder_of_images --workers 2 --json
     """
-    from napari_relay.sources.folders import is_image_folder
-
-    wish = Wish(project, checkpoint, device, scheduler, workers)
-    request, examples_at = _request(mode, region, like or [], class_name, scale, one_scale, everywhere, resume, anew)
-    if is_image_folder(Path(image)):
-        if project is not None:
-            raise UsageError("A folder's images have a project each.", "Leave --project out.")
-        report: dict[str, Any] = _propose_folder(Path(image), request, examples_at, wish)
-    else:
-        if examples_at is not None:
-            raise UsageError(f"--like {examples_at}:... names an image.", "For a single image give the id alone.")
-        report = propose_image(image, request, wish)
+    with ExitStack() as opened:
+        if mode == "semantic":
+            classes = class_request(region, to, like, scale, probabilities, everywhere, overwrite, resume, anew)
+            wish = Wish(project, checkpoint, device, _client(opened, scheduler, workers))
+            rows = [classify_image(path, classes, wish, scale, relearn=relearn) for path in images_of(image, wish, to)]
+            report: dict[str, Any] = {"folder": image, "images": rows} if len(rows) > 1 else rows[0]
+        else:
+            request, named = _request(mode, region, like or [], class_name, scale, one_scale, everywhere, resume, anew)
+            wish = Wish(project, checkpoint, device, _client(opened, scheduler, workers))
+            report = _propose(image, request, named, wish)
     if as_json:
         print_json(report)
         return
     for row in report.get("images", [report]):
-        out.print(f"{row['n']} objects proposed in {row['image']}: {row['project']}", highlight=False)
+        said = f"Classes of {row['image']}: {row['out']}" if "out" in row else (
+            f"{row['n']} objects proposed in {row['image']}: {row['project']}"
+        )
+        out.print(said, highlight=False)
+
+
+def _client(opened: ExitStack, scheduler: str | None, workers: int | None) -> Any:
+    """A dask client, closed with `opened`; None where nobody asked for one."""
+    if scheduler is None and workers is None:
+        return None
+    if scheduler is not None and workers is not None:
+        raise UsageError("--scheduler and --workers do not go together.", "Choose one of them.")
+    from napari_relay.fullimage.client import open_client
+
+    return opened.enter_context(open_client(scheduler, workers))
+
+
+def _propose(image: str, request: Request, named: str | None, wish: Wish) -> dict[str, Any]:
+    """Propose in one image or in a folder; `named` is the image that --like names."""
+    from napari_relay.sources.folders import is_image_folder
+
+    if not is_image_folder(Path(image)):
+        if named is not None:
+            raise UsageError(f"--like {named}:... names an image.", "For a single image give the id alone.")
+        return propose_image(image, request, wish)
+    if wish.project is not None:
+        raise UsageError("A folder's images have a project each.", "Leave --project out.")
+    return _propose_folder(Path(image), request, named, wish)
 
 
 def propose_image(image: str, request: Request, wish: Wish, examples: Examples | None = None) -> dict[str, Any]:
@@ -118,7 +147,8 @@ def propose_image(image: str, request: Request, wish: Wish, examples: Examples |
     ):
         load_model(workspace)
         try:
-            done = drive(workspace.propose(request, examples=examples), f"Proposing in {source.name}")
+            steps = workspace.propose(request, examples=examples, client=wish.client)
+            done = drive(steps, f"Proposing in {source.name}")
         except KeyboardInterrupt:
             err.print("Interrupted; the same words with --resume go on from here.", highlight=False)
             raise

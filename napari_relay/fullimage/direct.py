@@ -53,6 +53,11 @@ class DirectSees:
             _finished(self._views.look(crops))
             return self._views.kernel(crops.key, clicks)
 
+    def classify(self, crops: Crops, head: str, /) -> Float32:
+        """See `Sees`."""
+        with self._lock:
+            return _finished(self._views.classify(crops, head))
+
 
 def _finished(steps: Generator[str, None, T]) -> T:
     while True:

@@ -53,6 +53,14 @@ class Proposed:
     given_up: int = 0
 
 
+class Does(Protocol):
+    """What the tasks of a job have in common, and how one is done: `Work`, `ClassWork`."""
+
+    def do(self, task: Task, source: Source, sees: Sees, /) -> list[Candidate]:
+        """What a task finds."""
+        ...
+
+
 class Pool(Protocol):
     """Does tasks, in any order."""
 
@@ -64,7 +72,7 @@ class Pool(Protocol):
 class LocalPool:
     """Two threads of this process: while the model looks at one view, the next is read and its masks are cut out."""
 
-    def __init__(self, work: Work, source: Source, sees: Sees, threads: int = 2) -> None:
+    def __init__(self, work: Does, source: Source, sees: Sees, threads: int = 2) -> None:
         self._work, self._source, self._sees, self._threads = work, source, sees, threads
 
     def run(self, tasks: Iterable[Task], /) -> Generator[tuple[Task, list[Candidate]], None, None]:
@@ -142,14 +150,14 @@ def find_candidates(
     The candidates that stay, the highest score first, each object once; and numbers for the report.
     """
     tasks = tiles(list(work.grids.values()))
-    yield from _do(job, tasks, pool, TILES)
+    yield from do_tasks(job, tasks, pool, TILES)
     if job.fact("joined") is None:
         job.finish("join", JOINED, joining.join(job, work.grids))
         job.set_fact("joined", True)
     seams = [
         Task("seam", one.place, one.number, one, joining.seam_click(one)) for one in joining.joined_candidates(job)
     ]
-    yield from _do(job, seams, pool, SEAMS)
+    yield from do_tasks(job, seams, pool, SEAMS)
     again = len(job.ranked((SEAMS,)))
     report = {"tasks": len(tasks) + len(seams), "joined": again, "given_up": len(seams) - again}
     return joining.best_of_each(job, work.grids, work.filters.nested, region), report
@@ -194,7 +202,7 @@ def is_known(project: Project, one: Candidate, plane: Plane) -> bool:
     return False
 
 
-def _do(job: JobFile, tasks: Sequence[Task], pool: Pool, kind: str) -> Generator[Step, None, None]:
+def do_tasks(job: JobFile, tasks: Sequence[Task], pool: Pool, kind: str) -> Generator[Step, None, None]:
     """Do the tasks that are not done yet, and keep what they find."""
     done = job.done()
     left = [task for task in tasks if task.name not in done]

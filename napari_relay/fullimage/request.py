@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from napari_relay.fullimage.plan import Grid, Place, checked_region, step_for
 from napari_relay.fullimage.sees import Mask, Sees
 from napari_relay.fullimage.work import Work
 from napari_relay.geometry import Box, Plane
+from napari_relay.model.class_card import BACKGROUND
 from napari_relay.sources import Source
 from napari_relay.store import ObjectFilter, ObjectState, Order, ProjectReader, StoredObject
 from napari_relay.views import Stretch, default_mix
@@ -23,8 +25,6 @@ from napari_relay.views.policy import MIN_STEP
 from napari_relay.views.values import View
 
 Mode = Literal["instances", "similar"]
-BACKGROUND = "background"
-"""Name of the class whose objects say what is no object."""
 SHOWN = (ObjectState.ACCEPTED, ObjectState.REVIEWED, ObjectState.LOCKED)
 MOST_MEASURED = 500
 """Objects whose size tells how large objects usually are."""
@@ -91,6 +91,35 @@ def plan_work(source: Source, project: ProjectReader, stretch: Callable[[], Stre
     return Work(grids, request.plane, mix, stretch(), filters, request.clicks, request.skip_empty)
 
 
+@dataclass(frozen=True, slots=True)
+class ClassRequest:
+    """What to classify, and how: region (None is the whole image), plane, file of the class head (None: beside the
+    project), where the result goes (None: beside the project), whether all probabilities are wanted instead of the
+    likeliest class, whether views of even ground are left out, whether a result that is there is replaced; resume and
+    anew as in `Request`."""
+
+    region: Box | None = None
+    plane: Plane = field(default_factory=Plane)
+    head: Path | None = None
+    out: Path | None = None
+    probabilities: bool = False
+    skip_empty: bool = True
+    overwrite: bool = False
+    resume: bool = False
+    anew: bool = False
+
+
+def class_head_path(project: Path) -> Path:
+    """Where the class head of a project lies: beside it."""
+    return project.with_name(f"{project.name}.classes.safetensors")
+
+
+def class_map_path(project: Path, request: ClassRequest) -> Path:
+    """Where the result of a semantic job goes."""
+    what = "probabilities" if request.probabilities else "classes"
+    return request.out or project.with_name(f"{project.name.removesuffix('.relay')}.{what}.ome.zarr")
+
+
 def facts(request: Request, work: Work, checkpoint: str) -> dict[str, Any]:
     """What must be the same for an unfinished job to go on, as JSON values."""
     region = next(iter(work.grids.values())).region
@@ -105,6 +134,26 @@ def facts(request: Request, work: Work, checkpoint: str) -> dict[str, Any]:
         "skip empty": request.skip_empty,
         "checkpoint": checkpoint,
     }
+
+
+def class_facts(request: ClassRequest, grid: Grid, head: str, checkpoint: str) -> dict[str, Any]:
+    """What must be the same for an unfinished semantic job to go on, as JSON values."""
+    region = grid.region
+    return {
+        "mode": "semantic",
+        "region": [region.y0, region.x0, region.y1, region.x1],
+        "plane": [request.plane.t, request.plane.z],
+        "scale": grid.step,
+        "probabilities": request.probabilities,
+        "skip empty": request.skip_empty,
+        "class head": head,
+        "checkpoint": checkpoint,
+    }
+
+
+def content_hash_of(path: Path) -> str:
+    """Names a file's content."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def class_of(project: ProjectReader, request: Request) -> str:

@@ -40,5 +40,9 @@ class Sees(Protocol):
         """The click kernel of positive clicks [k, 3] in one view: a unit vector float32 [D]."""
         ...
 
+    def classify(self, crops: Crops, head: str, /) -> Float32:
+        """Class logits float32 [K, 112, 112] of a view pair, by the class head in the file `head`."""
+        ...
+
 
 Mask = npt.NDArray[np.bool_]

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
 
 from napari_relay.errors import MissingEncodingError
+from napari_relay.model.class_head import ClassHead
 from napari_relay.predictor.batch import click_kernel, contrast_space, predict_many
+from napari_relay.predictor.classes import class_logits, load_class_head
 from napari_relay.predictor.predictor import Encoded, Predictor
 from napari_relay.views.values import Crops, Float32
 
@@ -24,6 +27,7 @@ class WholeViews:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+        self._heads: dict[str, ClassHead] = {}
 
     @property
     def checkpoint(self) -> str:
@@ -52,6 +56,19 @@ class WholeViews:
     def kernel(self, key: str, clicks: Float32) -> Float32:
         """`batch.click_kernel` on a view that was looked at; MissingEncodingError where it is forgotten."""
         return click_kernel(self._predictor, self._known(key), clicks)
+
+    def classify(self, crops: Crops, head: str) -> Generator[str, None, Float32]:
+        """Class logits of a view by the class head in the file `head`: float32 [K, 112, 112].
+
+        Raises
+        ------
+        CheckpointError
+        """
+        if head not in self._heads:
+            self._heads[head] = load_class_head(Path(head), self._predictor)[0]
+        # Not kept: nothing else is asked about this view.
+        encoded = yield from self._predictor.encode_steps(replace(crops, key=""))
+        return class_logits(self._predictor, self._heads[head], encoded)
 
     def _known(self, key: str) -> Encoded:
         if key not in self._encoded:

@@ -9,7 +9,7 @@ SUFFIXES = (
     ".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".tif", ".tiff", ".btf", ".png", ".jpg",
     ".jpeg", ".jp2", ".j2k", ".webp", ".bmp", ".ozx", ".zarr.zip",
 )  # fmt: skip
-LABELS_SUFFIX = ".labels.ome.zarr"
+OUR_SUFFIXES = (".labels.ome.zarr", ".classes.ome.zarr", ".probabilities.ome.zarr")
 """Folders of our own that look like images."""
 _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -29,7 +29,7 @@ def _is_image(path: Path) -> bool:
     if name.startswith("."):
         return False
     if path.is_dir():
-        return _is_zarr(path) and not name.endswith(LABELS_SUFFIX)
+        return _is_zarr(path) and not name.endswith(OUR_SUFFIXES)
     return name.endswith(SUFFIXES)
 
 

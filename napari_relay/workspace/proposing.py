@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_relay.engine import Engine
 from napari_relay.errors import EngineError, MissingEncodingError, SupersededError, UsageError, WorkerDiedError
 from napari_relay.fullimage.job import (
+    Does,
     LocalPool,
     Pool,
     Proposed,
@@ -19,11 +22,16 @@ from napari_relay.fullimage.job import (
     remove_job,
     write_proposals,
 )
-from napari_relay.fullimage.plan import checked_region
+from napari_relay.fullimage.plan import Grid, checked_region
 from napari_relay.fullimage.ranking import save_search
 from napari_relay.fullimage.request import (
+    ClassRequest,
     Request,
+    class_facts,
+    class_head_path,
+    class_map_path,
     class_of,
+    content_hash_of,
     facts,
     find_examples,
     keep_examples,
@@ -32,9 +40,10 @@ from napari_relay.fullimage.request import (
     summary,
     with_examples,
 )
-from napari_relay.fullimage.sees import Masks
+from napari_relay.fullimage.sees import Masks, Sees
 from napari_relay.fullimage.similar import Examples
 from napari_relay.fullimage.work import Work
+from napari_relay.views import default_mix
 from napari_relay.views.values import Crops, Float32
 
 if TYPE_CHECKING:
@@ -61,13 +70,7 @@ class EngineSees:
 
     def look(self, crops: Crops, /) -> Float32:
         """See `Sees`."""
-        space, checkpoint = self._until_done(lambda: self._engine.call("look", crops, lane="whole"))
-        with self._lock:
-            first = self._checkpoint = self._checkpoint or checkpoint
-        if checkpoint != first:
-            raise EngineError("The checkpoint was changed while a job ran.", "Begin the job anew.")
-        result: Float32 = space
-        return result
+        return self._same(*self._until_done(lambda: self._engine.call("look", crops, lane="whole")))
 
     def ask(self, crops: Crops, clicks: Float32, /) -> Masks:
         """See `Sees`."""
@@ -76,6 +79,18 @@ class EngineSees:
     def kernel(self, crops: Crops, clicks: Float32, /) -> Float32:
         """See `Sees`."""
         answer: Float32 = self._known(crops, "kernel", clicks)
+        return answer
+
+    def classify(self, crops: Crops, head: str, /) -> Float32:
+        """See `Sees`."""
+        return self._same(*self._until_done(lambda: self._engine.call("classify", crops, head, lane="whole")))
+
+    def _same(self, answer: Float32, checkpoint: str) -> Float32:
+        """The answer, if the weights are still those of the first one."""
+        with self._lock:
+            first = self._checkpoint = self._checkpoint or checkpoint
+        if checkpoint != first:
+            raise EngineError("The checkpoint was changed while a job ran.", "Begin the job anew.")
         return answer
 
     def _known(self, crops: Crops, method: str, clicks: Float32) -> Any:
@@ -113,12 +128,9 @@ def propose(
     workspace: Workspace,
     request: Request,
     examples: Examples | None = None,
-    make_pool: Callable[[Work], Pool] | None = None,
+    client: Any = None,
 ) -> Generator[Step, None, Proposed]:
-    """Run a job; see `Workspace.propose`.
-
-    make_pool : makes what does the tasks; None: this process, through the engine.
-    """
+    """Run a job; see `Workspace.propose`."""
     source, project = workspace.source, workspace.project
     sees = EngineSees(workspace.engine)
     work = plan_work(source, project, workspace.contrast, request)
@@ -132,7 +144,7 @@ def propose(
     ) as job:
         if work.examples is not None:
             keep_examples(job.folder, work.examples)
-        pool = LocalPool(work, source, sees) if make_pool is None else make_pool(work)
+        pool = _pool(workspace, work, sees, client)
         candidates, report = yield from find_candidates(job, work, pool, checked_region(source.shape, request.region))
         ids, found = write_proposals(
             project, candidates, class_name=class_of(project, request), plane=request.plane, checkpoint=checkpoint,
@@ -142,3 +154,45 @@ def propose(
             save_search(project.path, ids, found, work.examples)
         remove_job(job)
     return Proposed(ids, **report)
+
+
+def _pool(workspace: Workspace, work: Does, sees: Sees, client: Any) -> Pool:
+    """What does the tasks: the workers of a dask client, or this process, through the engine."""
+    if client is None:
+        return LocalPool(work, workspace.source, sees)
+    from napari_relay.fullimage.cluster import DaskPool, ModelOnWorker
+
+    model = workspace.engine.call("portable", lane="control")
+    return DaskPool(client, work, workspace.source, ModelOnWorker(model))
+
+
+def classify(workspace: Workspace, request: ClassRequest, client: Any = None) -> Generator[Step, None, Path]:
+    """Run a semantic job; see `Workspace.classify`."""
+    from napari_relay.fullimage.semantic import ClassMap, ClassWork, check_scale, classify_image
+    from napari_relay.model.class_card import read_class_card
+
+    source, project = workspace.source, workspace.project
+    head = (request.head or class_head_path(project.path)).absolute()
+    card = read_class_card(head)
+    out = class_map_path(project.path, request).absolute()
+    if out.exists() and not request.overwrite:
+        raise UsageError(f"{out} is there already.", "Replace it (--overwrite), or choose another place (--out).")
+    grid = Grid(source.shape, card.step, checked_region(source.shape, request.region))
+    check_scale(grid)
+    work = Work(
+        {grid.step: grid}, request.plane, default_mix(source), workspace.contrast(), skip_empty=request.skip_empty
+    )
+    plan = class_facts(request, grid, content_hash_of(head), str(workspace.info()["checkpoint"]))
+    with open_job(project.path, plan, resume=request.resume, anew=request.anew) as job:
+        result = ClassMap(
+            job.folder / "result.ome.zarr", card.names, card.colors, request.probabilities, source.pixel_size_um
+        )
+        classes = ClassWork(work, head, job.folder, result)
+        sees = EngineSees(workspace.engine)
+        pool = _pool(workspace, classes, sees, client)
+        yield from classify_image(job, classes, pool)
+        if out.exists():
+            shutil.rmtree(out)
+        shutil.move(result.path, out)
+        remove_job(job)
+    return out

@@ -17,6 +17,7 @@ from napari_relay.views.values import Crops, Float32, Prediction, ViewClick
 
 if TYPE_CHECKING:
     from napari_relay.predictor import Encoded, Predictor
+    from napari_relay.predictor.portable import PortableModel
     from napari_relay.predictor.whole import WholeViews
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,12 @@ class PredictorService:
         with self._gpu_faults():
             logits = yield from self._views().classify(crops, head)
             return logits, self.checkpoint
+
+    def portable(self) -> PortableModel:
+        """The weights and number type in use, to carry them to other machines."""
+        from napari_relay.predictor.portable import portable_model
+
+        return portable_model(self._predictor)
 
     def _views(self) -> WholeViews:
         from napari_relay.predictor.whole import WholeViews

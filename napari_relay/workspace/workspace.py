@@ -22,7 +22,7 @@ from napari_relay.workspace.predicts import EnginePredicts
 if TYPE_CHECKING:
     from napari_relay.fullimage import Proposed, Step
     from napari_relay.fullimage.ranking import Ranked
-    from napari_relay.fullimage.request import Request
+    from napari_relay.fullimage.request import ClassRequest, Request
     from napari_relay.fullimage.similar import Examples
     from napari_relay.learn import LearnResult, RunningJob
 
@@ -70,7 +70,7 @@ class Workspace:
         return ClickSession(self.source, self.predicts, self.project, plane=plane, stretch=self.contrast)
 
     def propose(
-        self, request: Request | None = None, *, examples: Examples | None = None
+        self, request: Request | None = None, *, examples: Examples | None = None, client: Any = None
     ) -> Generator[Step, None, Proposed]:
         """Propose the rest of the image: every object of it, or what is like some of them.
 
@@ -82,6 +82,7 @@ class Workspace:
         ----------
         request : what and how; None proposes every object of the whole image.
         examples : what to look for, of another image; None takes the objects that the request names.
+        client : a dask client whose workers do the work (`docs/cluster.md`); None: this process.
 
         Raises
         ------
@@ -92,7 +93,24 @@ class Workspace:
         from napari_relay.fullimage.request import Request
         from napari_relay.workspace.proposing import propose
 
-        return propose(self, request or Request(), examples)
+        return propose(self, request or Request(), examples, client)
+
+    def classify(self, request: ClassRequest | None = None, *, client: Any = None) -> Generator[Step, None, Path]:
+        """Give every pixel a class, with a class head that was learned before (`relay_training.class_head`).
+
+        A generator of progress as `propose` is; its return value is the OME-Zarr: uint8, the number of the class
+        (0 background) or, with `probabilities`, 255 x the probability of each class.
+
+        Raises
+        ------
+        CheckpointError
+            There is no class head, or it was learned with another encoder.
+        UsageError, ImageError, EngineError, StorageError
+        """
+        from napari_relay.fullimage.request import ClassRequest
+        from napari_relay.workspace.proposing import classify
+
+        return classify(self, request or ClassRequest(), client)
 
     def examples(self, request: Request) -> Examples:
         """What the objects that a request names look like, to search other images for.

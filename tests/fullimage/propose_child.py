@@ -8,15 +8,20 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from napari_relay.fullimage.request import Request
+from napari_relay.fullimage.request import ClassRequest, Request
 from napari_relay.workspace import open_workspace
 
 
 def main(image: Path, mode: str) -> None:
-    request = Request(mode=mode, like=(1,) if mode == "similar" else (), step=0, resume=True)  # type: ignore[arg-type]
     with open_workspace(image, service="whole_services:make") as workspace:
-        steps = workspace.propose(request)
+        steps: Any
+        if mode == "semantic":
+            steps = workspace.classify(ClassRequest(resume=True))
+        else:
+            like = (1,) if mode == "similar" else ()
+            steps = workspace.propose(Request(mode=mode, like=like, step=0, resume=True))  # type: ignore[arg-type]
         try:
             while True:
                 os.write(1, f"step {next(steps).done}\n".encode())

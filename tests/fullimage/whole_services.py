@@ -49,6 +49,13 @@ def masks_of(crops: Crops, clicks: Float32) -> tuple[Float32, Float32]:
     return logits, scores
 
 
+def classes_of(crops: Crops) -> Float32:
+    """Logits of ground and object; each view is a little surer or less sure than the next, as models are."""
+    bright = picture(crops).max(axis=0).reshape(LOGIT_SIDE, 4, LOGIT_SIDE, 4).mean(axis=(1, 3)) - LEVEL
+    mood = 0.4 * np.sin(crops.pair.local.box.y0 + 2 * crops.pair.local.box.x0)
+    return np.stack([np.zeros_like(bright), 30 * bright + mood]).astype(np.float32)
+
+
 class BrightSees:
     """See `fullimage.Sees`. Counts the views that it looked at; `slow` seconds each."""
 
@@ -72,6 +79,12 @@ class BrightSees:
         mean = space_of(crops)[at[:, 0], at[:, 1]].mean(axis=0)
         return (mean / np.linalg.norm(mean)).astype(np.float32)
 
+    def classify(self, crops: Crops, head: str, /) -> Float32:
+        with self._lock:
+            self.looked += 1
+        time.sleep(self._slow)
+        return classes_of(crops)
+
 
 class BrightService:
     """The same as the engine runs it."""
@@ -92,6 +105,10 @@ class BrightService:
 
     def kernel(self, key: str, clicks: Float32) -> Float32:
         return self._sees.kernel(self._known(key), clicks)
+
+    def classify(self, crops: Crops, head: str) -> Generator[str, None, tuple[Float32, str]]:
+        yield "stem"
+        return classes_of(crops), "bright"
 
     def info(self) -> dict[str, object]:
         return {"checkpoint": "bright", "notes": []}

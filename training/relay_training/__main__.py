@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "relay_training.evaluate:command",
         "Clicks needed, IoU and times of a checkpoint on sets of pictures.",
     ),
+    "class-head": ("relay_training.class_head:command", "Learn the classes of a project, for whole images."),
     "blank": ("relay_training.blank:command", "What the global view and the local relay set are worth."),
     "ablate": ("relay_training.ablate:command", "Take the model's parts away one by one, at an equal budget."),
     "compare": ("relay_training.compare:command", "The same beside MobileSAM and classic methods, in one run."),

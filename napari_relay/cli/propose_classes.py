@@ -1,0 +1,113 @@
+"""`napari-relay propose --mode semantic`: a class for every pixel, learned from what was accepted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_relay.cli.console import drive, err
+from napari_relay.cli.outputs import load_model
+from napari_relay.errors import UsageError
+
+if TYPE_CHECKING:
+    from napari_relay.fullimage.request import ClassRequest
+    from napari_relay.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How to work, the same for every image; `client` is a dask client or None."""
+
+    project: Path | None
+    checkpoint: str | None
+    device: str
+    client: Any = None
+
+
+def classify_image(
+    image: str, request: ClassRequest, wish: Wish, scale: float | None, *, relearn: bool
+) -> dict[str, Any]:
+    """Classes of one image, learned before where there is no class head; the report as JSON values."""
+    from napari_relay.cli.images import opened_image
+    from napari_relay.fullimage.request import class_head_path
+    from napari_relay.model.class_card import read_class_card
+    from napari_relay.workspace import open_workspace
+
+    start = time.perf_counter()
+    with (
+        opened_image(image) as source,
+        open_workspace(source, wish.project, wish.checkpoint, device=wish.device) as workspace,
+    ):
+        head = class_head_path(workspace.project.path)
+        if relearn or not head.exists():
+            _learn_classes(workspace, wish, scale)
+        card = read_class_card(head)
+        load_model(workspace)
+        try:
+            where = drive(workspace.classify(request, client=wish.client), f"Classifying {source.name}")
+        except KeyboardInterrupt:
+            err.print("Interrupted; the same words with --resume go on from here.", highlight=False)
+            raise
+    return {
+        "image": image, "out": str(where), "mode": "semantic", "classes": list(card.names), **card.metrics,
+        "s": round(time.perf_counter() - start, 1),
+    }  # fmt: skip
+
+
+def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None) -> None:
+    from napari_relay.predictor import load_predictor
+    from relay_training.class_head import ClassLesson, train_class_head
+
+    step = 0 if scale is None else 2 * round(math.log2(scale))
+    predictor = load_predictor(wish.checkpoint, device=wish.device)
+    learning = train_class_head(
+        workspace.project, workspace.source, predictor=predictor, lesson=ClassLesson(step=step)
+    )
+    report = drive(learning, "Learning the classes")
+    said = "none was held out" if report.accuracy is None else f"{report.accuracy:.0%} of those held out are right"
+    err.print(f"Learned {', '.join(report.names)} from {report.taught} objects; {said}.", highlight=False)
+
+
+def images_of(image: str, wish: Wish, to: Path | None) -> list[str]:
+    """The image, or those of a folder."""
+    from napari_relay.sources.folders import images_in, is_image_folder
+
+    if not is_image_folder(Path(image)):
+        return [image]
+    if wish.project is not None or to is not None:
+        raise UsageError("A folder's images have a project and a result each.", "Leave --project and --out out.")
+    images = [str(path) for path in images_in(Path(image))]
+    if not images:
+        raise UsageError(f"There is no image in {image}.", "Name a folder with images in it.")
+    return images
+
+
+def class_request(
+    region: str | None,
+    to: Path | None,
+    like: Sequence[str] | None,
+    scale: float | None,
+    probabilities: bool,
+    everywhere: bool,
+    overwrite: bool,
+    resume: bool,
+    anew: bool,
+) -> ClassRequest:
+    from napari_relay.cli.export import numbers
+    from napari_relay.fullimage.request import ClassRequest
+    from napari_relay.geometry import Box
+
+    if like:
+        raise UsageError("--like is for --mode similar.", "Choose that mode, or leave it out.")
+    if scale is not None and (not (math.isfinite(scale) and scale > 0) or not math.log2(scale).is_integer()):
+        raise UsageError(f"--scale {scale} is not possible with --mode semantic.", "Use 0.5, 1, 2, 4 ...")
+    if resume and anew:
+        raise UsageError("--resume and --anew do not go together.", "Choose one of them.")
+    return ClassRequest(
+        region=None if region is None else Box(*numbers(region, "--region", 4)), out=to, probabilities=probabilities,
+        skip_empty=not everywhere, overwrite=overwrite, resume=resume, anew=anew,
+    )  # fmt: skip

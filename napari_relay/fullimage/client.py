@@ -1,0 +1,42 @@
+"""A dask client for whole-image work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from napari_relay.errors import EngineError, MissingExtraError
+
+
+@contextmanager
+def open_client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+    """A dask client: of a scheduler by its address, or of so many single-threaded processes of this machine.
+
+    Raises
+    ------
+    MissingExtraError, EngineError
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise MissingExtraError(
+            "Working on several processes needs the package distributed.", "pip install napari-relay[distributed]"
+        ) from error
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout="20s")
+        except (OSError, TimeoutError, ValueError) as error:
+            raise EngineError(
+                f"There is no dask scheduler at {scheduler}: {error}.", "Start one (dask scheduler), or use --workers."
+            ) from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers or 1, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
