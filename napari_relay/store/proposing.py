@@ -30,7 +30,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Of the latest proposals that people decided about: how many, and how many were rejected or had to be corrected."""
+    """Of the latest proposals that people decided about: how many, how many were rejected, how many corrected."""
 
     decided: int
     rejected: int
@@ -134,7 +134,7 @@ class Proposing(Painting):
         return Taken(done, tuple(kept), tuple(left_out))
 
     def answers(self, last: int = 100) -> Answers:
-        """What people made of the `last` proposals that they decided about, newest first; what was undone not counted."""
+        """What people made of the `last` proposals that they decided about; what was undone does not count."""
         with self._database.read() as db:
             rows = db.execute(
                 """SELECT a.kind, json_extract(c."after", '$.state') AS state

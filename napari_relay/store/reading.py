@@ -36,13 +36,14 @@ def read_labels(
             part = tile.box.intersect(common)
             target = labels[part.relative_to(box).slices]
             try:
-                pixels = tiles.unpack(tile.bits, f"object {object_id}, tile ({tile.row}, {tile.column})")
+                name = f"object {object_id}, tile ({tile.row}, {tile.column})"
+                pixels = tiles.unpack(tile.bits, name, part.relative_to(tile.box))
             except ProjectDamagedError as error:
                 if damage is None:
                     raise
                 damage.append(error)
                 continue
-            target[pixels[part.relative_to(tile.box).slices]] = object_id
+            target[pixels] = object_id
     return labels
 
 

@@ -21,6 +21,7 @@ from napari_relay.store.schema import TILE
 from napari_relay.store.values import Mask
 
 PACKED_BYTES = TILE * TILE // 8
+WHOLE = Box(0, 0, TILE, TILE)
 _ZSTD_LEVEL = 3
 _codecs = threading.local()  # zstandard's objects may not be used by two threads at once
 
@@ -100,8 +101,10 @@ def pack(pixels: Mask) -> bytes:
     return cast(bytes, _codecs.compress.compress(np.packbits(pixels).tobytes()))
 
 
-def unpack(bits: bytes | None, where: str = "") -> Mask:
-    """Compressed bits -> bool [512, 512]; None is a full tile.
+def unpack(bits: bytes | None, where: str = "", part: Box = WHOLE) -> Mask:
+    """Compressed bits -> bool [512, 512], or of `part` of the tile alone (in pixels of the tile); None is a full tile.
+
+    Most objects are far smaller than a tile: taking all of it apart would cost ten times as much.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def unpack(bits: bytes | None, where: str = "") -> Mask:
         The bits are not what `pack` wrote; `where` names the tile in the message.
     """
     if bits is None:
-        return np.ones((TILE, TILE), bool)
+        return np.ones(part.shape, bool)
     if not hasattr(_codecs, "decompress"):
         _codecs.decompress = zstandard.ZstdDecompressor()
     try:
@@ -118,7 +121,10 @@ def unpack(bits: bytes | None, where: str = "") -> Mask:
         raise _damaged(where, str(error)) from error
     if len(raw) != PACKED_BYTES:
         raise _damaged(where, f"{len(raw)} bytes instead of {PACKED_BYTES}")
-    return np.unpackbits(np.frombuffer(raw, np.uint8)).view(bool).reshape(TILE, TILE)
+    packed = np.frombuffer(raw, np.uint8).reshape(TILE, TILE // 8)
+    first = part.x0 // 8
+    needed = packed[part.y0 : part.y1, first : -(-part.x1 // 8)]
+    return np.unpackbits(needed, axis=1).view(bool)[:, part.x0 - 8 * first : part.x1 - 8 * first]
 
 
 def assemble(tiles: Iterable[MaskTile], box: Box, where: str = "") -> Mask:
@@ -133,7 +139,7 @@ def assemble(tiles: Iterable[MaskTile], box: Box, where: str = "") -> Mask:
             target[...] = True
         else:
             place = f"{where} tile ({tile.row}, {tile.column})".strip()
-            target[...] = unpack(tile.bits, place)[common.relative_to(tile.box).slices]
+            target[...] = unpack(tile.bits, place, common.relative_to(tile.box))
     return mask
 
 

@@ -124,3 +124,12 @@ def test_empty_pixels_may_hang_over_the_border():
     box, tight = checked_mask(Box(-5, -5, 5, 5), mask, (100, 100))
     assert box == Box(0, 0, 5, 5)
     assert tight.all()
+
+
+@given(st.integers(0, 511), st.integers(0, 511), st.integers(1, 512), st.integers(1, 512), st.integers(0, 9))
+def test_a_part_of_a_tile_is_that_part_of_the_whole(y0: int, x0: int, height: int, width: int, seed: int) -> None:
+    part = Box(y0, x0, min(512, y0 + height), min(512, x0 + width))
+    pixels = np.random.default_rng(seed).random((512, 512)) < 0.5
+
+    np.testing.assert_array_equal(unpack(pack(pixels), "", part), pixels[part.slices])
+    assert unpack(None, "", part).shape == part.shape
