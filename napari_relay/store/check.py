@@ -44,8 +44,12 @@ def repair(database: Database) -> Generator[int, None, list[Damage]]:
     list of Damage
     """
     damage = _check_pages(database)
-    with database.read() as db:
-        orphans = db.execute("PRAGMA foreign_key_check").fetchall()
+    try:
+        with database.read() as db:
+            orphans = db.execute("PRAGMA foreign_key_check").fetchall()
+    except ProjectDamagedError as error:  # the objects can be looked at all the same
+        damage.append(Damage(error.what))
+        orphans = []
     damage += [
         Damage(f"A row of {table} refers to a row of {parent} that is missing.") for table, _, parent, _ in orphans
     ]

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWid
 
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import Change, StoredObject
+from napari_relay.widgets.cleaning_bar import CleaningBar
 from napari_relay.widgets.controller import ClickController, sentence
 from napari_relay.widgets.desk import Desk
 from napari_relay.widgets.drafts import Looked
@@ -177,7 +178,8 @@ class Book:
         self.work = ProposeWork(controller.workspace, jobs)
         self.find = ProposeBar(self.work, lambda: self.table.selected_ids().tolist(), seen, notify)
         self.tabs = QTabWidget()
-        self.tabs.addTab(_page(self.table, self.overlap), "Objects")
+        self.cleaning = CleaningBar(controller, runner)
+        self.tabs.addTab(_page(self.table, self.overlap, self.cleaning), "Objects")
         self.tabs.addTab(_page(self.find, self.review), "Review")
         self.tabs.addTab(self.history, "History")
         # What is looked at lies over the image only while it is being looked at.
@@ -237,6 +239,7 @@ class Book:
 
     def _changed(self, change: Change) -> None:
         self.model.project_changed(change)
+        self.cleaning.look()
         self.history.load()
         self.queue.project_changed(change)
 

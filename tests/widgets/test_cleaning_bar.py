@@ -1,0 +1,41 @@
+"""The settings of cleaning below the table of objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_relay.geometry import Box
+from napari_relay.store import CleaningRules
+from napari_relay.widgets.state import Phase
+
+pytestmark = pytest.mark.gui
+
+
+def test_holes_are_filled_by_a_setting_and_come_back_with_undo(window: Any) -> None:
+    window.click(100, 100)
+    window.wait(Phase.PROPOSAL)
+    window.key(Qt.Key.Key_Escape)
+    window.wait(Phase.READY)
+    project = window.workspace.project
+    ring = np.ones((20, 20), bool)
+    ring[8:11, 8:11] = False
+    stored = project.accept(Box(10, 200, 30, 220), ring)
+    window.dock.show_objects()
+    window.until(lambda: window.dock.objects.book is not None)
+    bar = window.dock.objects.book.cleaning
+
+    bar.holes.setValue(9)
+
+    window.until(lambda: project.object(stored.id).area == 400)
+    assert project.cleaning == CleaningRules(holes_px=9)
+    window.settle()
+    window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    window.until(lambda: project.object(stored.id).area == 391 and bar.holes.value() == 0)
+    bar.existing.setChecked(False)
+    bar.islands.setValue(50)
+    window.until(lambda: project.cleaning == CleaningRules(islands_px=50))
+    assert project.object(stored.id).area == 391
