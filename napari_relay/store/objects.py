@@ -212,9 +212,11 @@ def ids_by_value(db: sqlite3.Connection, column: str, ids: Iterable[int]) -> dic
     return groups
 
 
-def get_colors(db: sqlite3.Connection) -> list[tuple[int, str, str]]:
-    """(id, class name, colour) of every object that the label pyramid shows, by id."""
+def get_colors(db: sqlite3.Connection, ids: Iterable[int] | None = None) -> list[tuple[int, str, str]]:
+    """(id, class name, colour) of every object that the label pyramid shows, or of those among `ids`, by id."""
+    some = "" if ids is None else "AND o.id IN (SELECT value FROM json_each(?))"
     return db.execute(
         f"""SELECT o.id, c.name, c.color FROM objects AS o JOIN classes AS c ON c.id = o.class_id
-        WHERE {RENDERED} ORDER BY o.id"""
+        WHERE {RENDERED} {some} ORDER BY o.id""",
+        () if ids is None else (json.dumps(list(ids)),),
     ).fetchall()

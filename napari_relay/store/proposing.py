@@ -12,10 +12,11 @@ from napari_relay.errors import EmptyProposalError, UsageError
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import actions, importing, objects, query, tiles
 from napari_relay.store import overlap as rules
+from napari_relay.store.bulk import FOR_MODELS, check_unprotected
 from napari_relay.store.changing import as_ids, count_words
 from napari_relay.store.painting import Painting
 from napari_relay.store.query import Ids, ObjectFilter, Order
-from napari_relay.store.values import Action, Actor, Change, Imported, NewObject, ObjectState, Overlap
+from napari_relay.store.values import Action, Actor, Change, Imported, NewObject, ObjectState, Overlap, checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +123,54 @@ class Proposing(Painting):
                 kept.append(object_id)
                 losers.update(settled.taken)
             if not kept:
-                raise EmptyProposalError(
-                    f"Every pixel of the proposed {count_words(wanted)} belongs to other objects already.",
-                    "Reject what is proposed, or choose another overlap rule.",
-                )
+                raise _nothing_left(wanted)
             actions.set_summary(db, action, f"accept proposed {count_words(kept)}")
             actions.apply(db, action, "after", action)
             done, changes = actions.get_action(db, action), objects.changes_of(db, kept, "accept")
             changes += self._changes_of_others(db, losers - set(kept))
         self._tell(changes)
         return Taken(done, tuple(kept), tuple(left_out))
+
+    def set_state(self, ids: int | Iterable[int], state: ObjectState | str, *, actor: Actor = Actor.USER) -> Action:
+        """Accept, review, lock, reject (or propose again) objects, as one action. A person may unlock; a model neither
+        reviews nor locks. Proposed and rejected ones come in by the project's overlap rule, and on top; those of which
+        it leaves no pixel stay what they are.
+
+        Raises
+        ------
+        EmptyProposalError
+            The rule leaves no pixel of any of them.
+        UsageError, StorageError
+            As `set_class`.
+        """
+        new = checked(ObjectState, state, "state")
+        with self._database.read() as db:
+            wanted = objects.require_live(db, as_ids(ids))
+            comes_in = new not in importing.HIDDEN and bool(_hidden(db, wanted))
+        if not comes_in:
+            return super().set_state(wanted, new, actor=actor)
+        if actor == Actor.MODEL and new not in FOR_MODELS:
+            raise UsageError(f"A model cannot mark an object as {new}.", "Leave that to whoever looks at it.")
+        with self._database.write() as db:
+            wanted = objects.require_live(db, wanted)
+            if actor == Actor.MODEL:
+                check_unprotected(db, wanted, actor)
+            action = actions.begin_action(db, "state-change", "state", actor=actor)
+            hidden = set(_hidden(db, wanted))
+            settled = {i: self._settle_proposal(db, action, i, rules.get_rule(db), actor, new) for i in sorted(hidden)}
+            kept = [i for i in wanted if i not in hidden or settled[i] is not None]
+            if not kept:
+                raise _nothing_left(wanted)
+            losers = {loser for found in settled.values() if found is not None for loser in found.taken}
+            shown = [i for i in kept if i not in hidden]
+            for i in shown:
+                actions.add_change(db, action, i, objects.get_columns(db, i, ["state"]), {"state": new.value})
+            actions.set_summary(db, action, f"{count_words(kept)} {new}")
+            actions.apply(db, action, "after", action)
+            done, changes = actions.get_action(db, action), objects.changes_of(db, kept, "state-change")
+            changes += self._changes_of_others(db, losers - set(kept))
+        self._tell(changes)
+        return done
 
     def answers(self, last: int = 100) -> Answers:
         """What people made of the `last` proposals that they decided about; what was undone does not count."""
@@ -148,7 +187,13 @@ class Proposing(Painting):
         return Answers(len(rows), rejected, sum(kind == "correct" for kind, _ in rows))
 
     def _settle_proposal(
-        self, db: sqlite3.Connection, action: int, object_id: int, rule: Overlap, actor: Actor
+        self,
+        db: sqlite3.Connection,
+        action: int,
+        object_id: int,
+        rule: Overlap,
+        actor: Actor,
+        state: ObjectState = ObjectState.ACCEPTED,
     ) -> rules.Settled | None:
         """Accept one proposal as the rule leaves it; None where it leaves nothing."""
         (stored,) = objects.get_objects(db, [object_id], self._read_mask)
@@ -158,7 +203,7 @@ class Proposing(Painting):
             return None
         for loser in settled.taken:
             rules.cut_away(db, action, loser, settled.box, settled.mask)
-        new = {"state": ObjectState.ACCEPTED.value, "action_id": action}
+        new = {"state": state.value, "action_id": action}
         if settled.lost:
             actions.replace_tiles(db, action, object_id, tiles.split(settled.box, settled.mask))
             new |= objects.mask_columns(settled.box, settled.mask)
@@ -173,6 +218,23 @@ class Proposing(Painting):
 
 def _proposed(new: NewObject) -> NewObject:
     return new if new.state is ObjectState.PROPOSED else replace(new, state=ObjectState.PROPOSED)
+
+
+def _nothing_left(ids: list[int]) -> EmptyProposalError:
+    return EmptyProposalError(
+        f"Every pixel of the proposed {count_words(ids)} belongs to other objects already.",
+        "Reject what is proposed, or choose another overlap rule.",
+    )
+
+
+def _hidden(db: sqlite3.Connection, ids: list[int]) -> list[int]:
+    """Those of the objects that are proposed or rejected."""
+    rows = db.execute(
+        """SELECT id FROM objects WHERE state IN ('proposed', 'rejected')
+        AND id IN (SELECT value FROM json_each(?)) ORDER BY id""",
+        (json.dumps(ids),),
+    )
+    return [row[0] for row in rows]
 
 
 def _require_hidden(db: sqlite3.Connection, ids: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from napari_relay.errors import ProjectDamagedError
@@ -150,10 +150,10 @@ class ProjectReader:
         with self._database.read() as db:
             return objects.find_shown(db, box or Box(0, 0, *self.shape), plane)
 
-    def object_colors(self) -> list[tuple[int, str, str]]:
-        """(id, class name, colour) of every object that the label pyramid shows, by id."""
+    def object_colors(self, ids: Iterable[int] | None = None) -> list[tuple[int, str, str]]:
+        """(id, class name, colour) of every object that the label pyramid shows, or of those among `ids`, by id."""
         with self._database.read() as db:
-            return objects.get_colors(db)
+            return objects.get_colors(db, ids)
 
     @property
     def can_undo(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from napari_relay.geometry import Box, Plane
@@ -49,6 +49,8 @@ class CommittedObjects:
         self._workspace, self._runner = workspace, runner
         self._shown, self._pending = shown, pending
         self._names: list[str] = []
+        self._hidden: dict[int, tuple[tuple[Box, ...], Plane]] = {}
+        """Corrected objects whose new pixels are not rendered yet, by where these lie."""
         self.place()
         workspace.project.changed.connect(self._project_changed)
         workspace.writer.rendered.connect(self._rendered)
@@ -90,14 +92,23 @@ class CommittedObjects:
         return self.layer.release()
 
     def _project_changed(self, change: Change) -> None:
-        # In the thread that made the change, and before the pyramid is rendered: the colour is there first.
-        if change.kind == "accept":
-            project, names, table = self._workspace.project, self._names, self.layer.table
-            stored = [project.object(object_id) for object_id in change.ids]
-            index = [names.index(item.class_name) if item.class_name in names else len(names) for item in stored]
-            table.set(list(change.ids), index)
-        elif change.kind != "class-create":
-            self._runner.post(self.reload)
+        # In the thread that made the change, and before the pyramid is rendered: the colours are there first.
+        if not change.ids:  # classes alone: `set_classes` follows
+            return
+        self._color(change.ids)
+        if change.kind == "correct":
+            # The overlay shows the new mask already; the old one would lie below it until it is rendered.
+            self._hidden.update(dict.fromkeys(change.ids, (change.boxes, change.plane)))
+            self.layer.table.hide(change.ids)
+        if change.kind != "accept":
+            self.layer.read_ahead()
+            self._runner.post(self.layer.show)
+
+    def _color(self, ids: Iterable[int]) -> None:
+        names = self._names
+        rows = self._workspace.project.object_colors(ids)
+        known = [names.index(name) if name in names else len(names) for _, name, _ in rows]
+        self.layer.table.set([row[0] for row in rows], known)
 
     def _rendered(self, change: Change) -> None:
         # In the writer's thread, which has more to write.
@@ -106,6 +117,11 @@ class CommittedObjects:
     def _rendered_so_far(self) -> set[tuple[int, int, int, int]]:
         """Tiles that are still to be rendered; the others are read, away from the GUI thread."""
         dirty: set[tuple[int, int, int, int]] = self._workspace.project.journal.positions()
+        back = [i for i, (boxes, plane) in self._hidden.items() if not any(_waits(box, plane, dirty) for box in boxes)]
+        if back:
+            for object_id in back:
+                self._hidden.pop(object_id, None)
+            self._color(back)
         self.layer.read_ahead()
         return dirty
 
@@ -114,7 +130,12 @@ class CommittedObjects:
         done = {
             object_id
             for object_id, box, plane in self._pending()
-            if not any((plane.t, plane.z, *tile) in dirty for tile in box.tiles(TILE))
+            if not _waits(box, plane, dirty)
         }
         if done:
             self._shown(done)
+
+
+def _waits(box: Box, plane: Plane, dirty: set[tuple[int, int, int, int]]) -> bool:
+    """Whether a tile of the box is still to be rendered."""
+    return any((plane.t, plane.z, *tile) in dirty for tile in box.tiles(TILE))

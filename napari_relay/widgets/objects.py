@@ -19,6 +19,8 @@ from napari_relay.widgets.palette import MAX_CLASSES, SHADES, object_colors
 from napari_relay.widgets.reading import KEY
 
 NAME = "Relay objects"
+HIDDEN = 255
+"""Colour value in the table of an object that is not shown for now."""
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -44,6 +46,11 @@ class ColorTable:
         values[wanted] = 1 + classes * SHADES + wanted % SHADES
         self._values = values
 
+    def hide(self, ids: Iterable[int]) -> None:
+        """Show nothing of these objects until they are `set` again: their pixels are old ones."""
+        wanted = [i for i in ids if i < self._values.size]
+        self._values[wanted] = HIDDEN
+
     def of(self, ids: npt.NDArray[Any]) -> Bytes:
         """Colour values of an array of ids, uint8 of its shape; 0 where there is no object."""
         values = self._values
@@ -54,6 +61,7 @@ class ColorTable:
         unknown = (ids != 0) & ((colors == 0) | (known != ids))
         if unknown.any():
             colors = np.where(unknown, 1 + ids % SHADES, colors).astype(np.uint8)
+        colors[colors == HIDDEN] = 0
         return colors
 
 

@@ -164,3 +164,27 @@ def test_the_latest_answers_are_counted(project: Project) -> None:
 
 def _as_mask(new: NewObject) -> tuple[Box, Any]:
     return new.box, new.mask
+
+
+def test_any_state_that_shows_a_proposal_goes_by_the_overlap_rule(project):
+    project.overlap = "keep"
+    there = project.accept(Box(0, 0, 20, 20), np.ones((20, 20), bool))
+    half = project.accept(Box(0, 10, 20, 30), np.ones((20, 20), bool), state="proposed")
+    hidden = project.accept(Box(5, 5, 10, 10), np.ones((5, 5), bool), state="proposed")
+
+    action = project.set_state([there.id, half.id, hidden.id], "reviewed")
+
+    assert (action.kind, action.n_objects) == ("state-change", 2)
+    assert [(o.id, o.state, o.area) for o in project.objects()] == [
+        (there.id, "reviewed", 400), (half.id, "reviewed", 200), (hidden.id, "proposed", 25),
+    ]  # fmt: skip
+    project.undo()
+    assert [(o.state, o.area) for o in project.objects()] == [("accepted", 400), ("proposed", 400), ("proposed", 25)]
+    project.overlap = "replace"
+    project.set_state(half.id, "accepted")
+    assert (project.object(half.id).area, project.object(there.id).area) == (400, 200)
+    project.undo()
+    project.overlap = "keep"
+    with pytest.raises(EmptyProposalError):
+        project.set_state(hidden.id, "accepted")
+    assert project.object(there.id).area == 400
