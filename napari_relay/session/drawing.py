@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +40,7 @@ class Drawing:
     _first: View | None
     _started_s: float
     _object_id: int | None
+    _object_px: Callable[[], float | None]
 
     def _moved(self) -> int:
         raise NotImplementedError
@@ -72,7 +73,7 @@ class Drawing:
                 if first is None:
                     raise ClickError("A negative click has nothing to take away yet.", "Place a positive click first.")
                 self._object_id = None  # every click of an object taken up was taken back: this is another one
-                self._first = first_view(self.source.shape, (first.y, first.x), zoom)
+                self._first = first_view(self.source.shape, (first.y, first.x), zoom, self._object_px())
                 self._started_s = time.monotonic()
             edits = () if within is None else (Edit(EditKind.WITHIN, _whole(within.clip(self.source.shape))),)
             self._stack.add(*checked, edits=edits)

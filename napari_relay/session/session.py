@@ -50,6 +50,7 @@ class ClickSession(Drawing):
     plane : index of t and z.
     mix : channel mix; the default one if None.
     stretch : contrast ranges, or what measures them at the first computation; None measures the source.
+    object_px : tells the size of the objects that are clicked here, where that was learned; see `views.first_view`.
 
     Attributes
     ----------
@@ -68,6 +69,7 @@ class ClickSession(Drawing):
         plane: Plane | None = None,
         mix: ChannelMix | None = None,
         stretch: Stretch | Callable[[], Stretch] | None = None,
+        object_px: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.source = source
         self.plane = plane or Plane()
@@ -79,6 +81,7 @@ class ClickSession(Drawing):
         self._first: View | None = None
         self._started_s = 0.0
         self._object_id: int | None = None
+        self._object_px = object_px
 
     # What is shown -------------------------------------------------------------------------------------------
 
@@ -292,7 +295,8 @@ class ClickSession(Drawing):
             if clicks:
                 pair = self._pair_for(base, (*clicks, click))
             else:
-                pair = view_pair(self.source.shape, first_view(self.source.shape, (click.y, click.x), zoom))
+                first = first_view(self.source.shape, (click.y, click.x), zoom, self._object_px())
+                pair = view_pair(self.source.shape, first)
         self._encode_ahead(pair)
 
     def refine(self) -> Generator[RefineProgress, None, Proposal | None]:

@@ -22,6 +22,8 @@ MIN_STEP = -6
 """Finest step j: a side of 56 px."""
 EXPANSION = 1.4
 """A following view is this much wider than the object (the expansion of zoom-in evaluation, RITM)."""
+LEARNED_VIEW = 2.5
+"""A first view is so much wider than the objects, where their size was learned (`benchmarks/learn.py`)."""
 CENTRAL = 0.8
 """The view stays while everything lies in this central part of it."""
 GLOBAL_FACTOR = 4
@@ -42,7 +44,9 @@ def whole_view(shape: Shape) -> View:
     return View(Box(0, 0, side, side))
 
 
-def first_view(shape: Shape, point: tuple[float, float], zoom: float | None = None) -> View:
+def first_view(
+    shape: Shape, point: tuple[float, float], zoom: float | None = None, object_px: float | None = None
+) -> View:
     """Local view of an object's first click.
 
     Parameters
@@ -50,12 +54,17 @@ def first_view(shape: Shape, point: tuple[float, float], zoom: float | None = No
     shape : (height, width) of level 0.
     point : the click, (y, x) in level-0 pixels.
     zoom : level-0 pixels per view pixel. None: the whole image up to 1792 px on its longer side, else 1.
+    object_px : longest side of the larger ones of the objects that are clicked here, where that was learned: the
+        view is no wider than `LEARNED_VIEW` times it.
 
     Raises
     ------
     UsageError
         `zoom` is not a positive finite number.
     """
+    if object_px is not None:
+        learned = LEARNED_VIEW * object_px / VIEW_SIDE
+        zoom = learned if zoom is None or zoom > learned else zoom
     if zoom is None:
         if max(shape) <= WHOLE_IMAGE_LIMIT:
             return whole_view(shape)

@@ -33,6 +33,15 @@ def learned_checkpoint(project: Project) -> Path | None:
     return path
 
 
+def learned_size(checkpoint: Path | None) -> float | None:
+    """Longest side in level-0 pixels of the larger ones of the objects that a checkpoint learned from; None where its
+    card tells none."""
+    if checkpoint is None:
+        return None
+    size = read_card(checkpoint).metrics.get("object_px")
+    return None if size is None else float(size)
+
+
 def learn(workspace: Workspace, *, minutes: float, heads: Sequence[str], seed: int) -> RunningJob:
     """See `Workspace.learn`."""
     source = workspace.source
@@ -55,6 +64,7 @@ def promote(workspace: Workspace, result: LearnResult, *, anyway: bool) -> Path:
     """See `Workspace.promote`."""
     path = Shelf(workspace.project).promote(promotable(result, anyway=anyway), summary=f"learn: {result.reason}")
     workspace.set_checkpoint(str(path))
+    workspace.object_px = learned_size(path)
     return path
 
 
@@ -77,4 +87,5 @@ def roll_back(workspace: Workspace, fallback: str | None) -> Path | None:
     """See `Workspace.roll_back`."""
     path = Shelf(workspace.project).roll_back()
     workspace.set_checkpoint(fallback if path is None else str(path))
+    workspace.object_px = learned_size(path)
     return path

@@ -13,7 +13,7 @@ from napari_relay.errors import StorageError, UsageError
 from napari_relay.model.checkpoint import read_card
 from napari_relay.sources import Source, open_image
 from napari_relay.store import Project, PyramidWriter, open_pyramid, place_labels
-from napari_relay.workspace.learning import learned_checkpoint
+from napari_relay.workspace.learning import learned_checkpoint, learned_size
 from napari_relay.workspace.predicts import EnginePredicts
 from napari_relay.workspace.workspace import Workspace
 
@@ -92,9 +92,9 @@ def open_workspace(
         writer = parts.enter_context(PyramidWriter(opened, pyramid))
         opened.changed.connect(writer.schedule)
         parts.callback(opened.changed.disconnect, writer.schedule)
-        if weights is None and service == SERVICE:
-            learned = learned_checkpoint(opened)
-            weights = None if learned is None else str(learned)
+        learned = learned_checkpoint(opened) if weights is None and service == SERVICE else None
+        if learned is not None:
+            weights = str(learned)
         if isinstance(engine, Engine):
             runner = engine
         else:
@@ -104,7 +104,11 @@ def open_workspace(
             parts.enter_context(runner)
         predicts = EnginePredicts(runner)
         parts.callback(predicts.close)
-        return Workspace(image, opened, pyramid, writer, runner, predicts, temporary=temporary, closing=parts.pop_all())
+        workspace = Workspace(
+            image, opened, pyramid, writer, runner, predicts, temporary=temporary, closing=parts.pop_all()
+        )
+        workspace.object_px = learned_size(learned)
+        return workspace
 
 
 def default_project(source: Source) -> Path | None:

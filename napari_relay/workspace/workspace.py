@@ -40,6 +40,7 @@ class Workspace:
     engine : runs the predictor; perhaps shared with other workspaces.
     predicts : what sessions ask for masks.
     temporary : whether the project is deleted on close.
+    object_px : longest side of the larger ones of this project's objects, where it learned that; None elsewhere.
     """
 
     def __init__(
@@ -61,13 +62,17 @@ class Workspace:
         self.engine = engine
         self.predicts = predicts
         self.temporary = temporary
+        self.object_px: float | None = None
         self._closing = closing
         self._measuring = threading.Lock()
         self._stretch: Stretch | None = None
 
     def session(self, plane: Plane | None = None) -> ClickSession:
         """A new session of clicks on one plane (t = z = 0 by default)."""
-        return ClickSession(self.source, self.predicts, self.project, plane=plane, stretch=self.contrast)
+        return ClickSession(
+            self.source, self.predicts, self.project, plane=plane, stretch=self.contrast,
+            object_px=lambda: self.object_px,
+        )  # fmt: skip
 
     def propose(
         self, request: Request | None = None, *, examples: Examples | None = None, client: Any = None

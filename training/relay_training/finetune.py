@@ -38,7 +38,7 @@ from napari_relay.predictor.device import choose
 from relay_training.finetune_cache import Encodings
 from relay_training.finetune_context import Context, Control, HeadResult, InterruptedJobError
 from relay_training.finetune_heads import head_named
-from relay_training.finetune_material import OpenMaterial, drawn, split
+from relay_training.finetune_material import OpenMaterial, drawn, split, typical_size
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,9 @@ def _open(job: LearnJob, folder: JobFolder, control: Control, parts: ExitStack) 
         before = load_predictor(job.current, device="cpu")
         before.share_encodings(predictor)
     encodings = Encodings(folder.encodings, predictor.encoder_hash)
-    return Context(job, folder, control, materials, deal, start, predictor, before, encodings)
+    before_px = None if before is predictor else before.card.metrics.get("object_px")
+    size = typical_size(deal.final)
+    return Context(job, folder, control, materials, deal, start, predictor, before, encodings, size, before_px)
 
 
 def _result(job: LearnJob, folder: JobFolder, context: Context, found: Sequence[HeadResult]) -> dict[str, Any]:
@@ -145,7 +147,10 @@ def _save(job: LearnJob, folder: JobFolder, context: Context, heads: Sequence[He
         data=tuple(images),
         recipe=f"napari-relay learn: {', '.join(head.name for head in heads)}",
         limits="Learned for one kind of image; on others the checkpoint it began with is the safer one.",
-        metrics={head.name: {"better": head.better, "reason": head.reason} for head in heads},
+        metrics={
+            "object_px": round(context.object_px, 1),
+            **{head.name: {"better": head.better, "reason": head.reason} for head in heads},
+        },
         base={"name": base.name if not base.path.is_file() else str(base.path), "hash": content_hash(load_state(base))},
     )
     save_checkpoint(folder.path / f"{name}.safetensors", tensors, card)

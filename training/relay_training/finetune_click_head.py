@@ -67,7 +67,7 @@ class _ClickHead:
     def run(self) -> HeadResult:
         self._encode()
         measured = [e for fold in self._folds for e in fold.measure]
-        play_s = self._play("before", measured, self.context.before, "before")
+        play_s = self._play("before", measured, self.context.before, self.context.before_px, "before")
         plan = self._plan(len(measured), play_s)
         for number, fold in enumerate(self._folds, 1):
             self._fold(number, fold, plan)
@@ -90,7 +90,7 @@ class _ClickHead:
             examples = context.split.folds[0].teach
         views = max(1, min(self.recipe.views, self.recipe.most_views // max(1, len(examples))))
         self.control.tell("reading", 0, len(examples))
-        wanted, lessons = lessons_of(context.materials, examples, views, context.job.seed)
+        wanted, lessons = lessons_of(context.materials, examples, views, context.job.seed, context.object_px)
         self.lessons = {e.name: rows for e, rows in zip(examples, lessons, strict=True) if rows}
         self.replay = Replay(context.predictor) if self.recipe.replay else None
         total = len(wanted) + (len(self.replay) if self.replay else 0)
@@ -105,14 +105,17 @@ class _ClickHead:
 
     # -- measure -----------------------------------------------------------------------------------------------
 
-    def _play(self, when: str, examples: Sequence[Example], predictor: Predictor, part: str) -> float:
+    def _play(
+        self, when: str, examples: Sequence[Example], predictor: Predictor, object_px: float | None, part: str
+    ) -> float:
         """Play what was not played yet; seconds an object."""
         predicts, times = DirectPredicts(predictor), []
         for number, example in enumerate(examples, 1):
             self.control.check()
             if example.name not in self.runs[when]:
                 since = time.monotonic()
-                self.runs[when][example.name] = play(self.context.materials[example.source], example, predicts)
+                material = self.context.materials[example.source]
+                self.runs[when][example.name] = play(material, example, predicts, object_px)
                 times.append(time.monotonic() - since)
                 self._write_runs()
             if self.control.left_s is not None and times:
@@ -177,7 +180,7 @@ class _ClickHead:
         compute = Compute(self.context.predictor.device, self.context.predictor.dtype)
         predictor = Predictor(model, self.context.predictor.card, compute)
         predictor.share_encodings(self.context.before)
-        self._play("after", fold.measure, predictor, part or "after")
+        self._play("after", fold.measure, predictor, self.context.object_px, part or "after")
 
     def _final(self, plan: Plan) -> ClickModel:
         """The model to keep: that of the only fold, or one trained on all objects."""

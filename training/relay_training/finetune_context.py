@@ -95,6 +95,7 @@ class Context:
     start : the weights that learning begins with, in float32, and `predictor`, which computes with them.
     before : what the new weights must beat; the start's, or the promoted checkpoint's that is in use.
     split : which objects teach and which measure.
+    object_px, before_px : size of the objects that a first view is fitted to, after and before; see `views.first_view`.
     """
 
     job: LearnJob
@@ -106,6 +107,8 @@ class Context:
     predictor: Predictor
     before: Predictor
     encodings: Encodings
+    object_px: float
+    before_px: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

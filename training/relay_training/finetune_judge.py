@@ -61,15 +61,18 @@ class Played:
         return iou_after(self.ious, 1)
 
 
-def play(material: OpenMaterial, example: Example, predicts: DirectPredicts) -> Played:
-    """Let the robot click one object of a project until it is content."""
+def play(
+    material: OpenMaterial, example: Example, predicts: DirectPredicts, object_px: float | None = None
+) -> Played:
+    """Let the robot click one object of a project until it is content; `object_px` as in `views.first_view`."""
     box, mask = material.truth(example.id)
     window = box.grow(max(64, round(MARGIN * max(box.shape)))).clip(material.source.shape)
     truth = np.zeros(window.shape, bool)
     truth[box.relative_to(window).slices] = mask
     session = ClickSession(
-        material.source, predicts, KeepsNothing(), plane=example.plane, mix=material.mix, stretch=material.stretch
-    )
+        material.source, predicts, KeepsNothing(), plane=example.plane, mix=material.mix, stretch=material.stretch,
+        object_px=lambda: object_px,
+    )  # fmt: skip
     zoom = None
     if max(material.source.shape) > WHOLE_IMAGE_LIMIT:
         zoom = max(1 / 8, max(box.shape) / (FIRST_SHARE * VIEW_SIDE))

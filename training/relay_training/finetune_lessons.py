@@ -20,16 +20,20 @@ Wanted = tuple[str, Callable[[], Crops]]
 
 
 def lessons_of(
-    materials: Sequence[OpenMaterial], examples: Sequence[Example], views: int, seed: int
+    materials: Sequence[OpenMaterial],
+    examples: Sequence[Example],
+    views: int,
+    seed: int,
+    object_px: float | None = None,
 ) -> tuple[list[Wanted], list[list[Row]]]:
-    """Views to encode, each once, and the rows of each example (perhaps none)."""
+    """Views to encode, each once, and the rows of each example (perhaps none); `object_px` as in `looks_at`."""
     wanted: dict[str, Callable[[], Crops]] = {}
     seen: dict[Look, Seen] = {}
     rejected = [[e for e in examples if e.rejected and e.source == n] for n in range(len(materials))]
     lessons: list[list[Row]] = []
     for example in examples:
         material, rows = materials[example.source], []
-        for look in looks_at(example, material.source.shape, views, seed):
+        for look in looks_at(example, material.source.shape, views, seed, object_px):
             if look not in seen:
                 seen[look] = read_labels(material, look, rejected[example.source])
             row = _row(material, example, look, seen[look])

@@ -184,6 +184,11 @@ def split(examples: Sequence[Example], blocks: Sequence[str]) -> Split:
     return Split("folds", tuple(folds), tuple(examples))
 
 
+def typical_size(examples: Sequence[Example]) -> float:
+    """Longest side that three of four accepted objects do not exceed, in level-0 pixels."""
+    return float(np.percentile([max(e.box.shape) for e in examples if not e.rejected], 75))
+
+
 def drawn(examples: Sequence[Example], most: int = MOST) -> list[Example]:
     """At most `most` of the objects, chosen by their names, in their order."""
     if len(examples) <= most:

@@ -10,8 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_relay.geometry import Box, Click, Plane
-from napari_relay.views import Crops, View, ViewPair, follow_view, global_view, read_crops, view_pair, whole_view
-from napari_relay.views.policy import WHOLE_IMAGE_LIMIT
+from napari_relay.views import (
+    Crops,
+    View,
+    ViewPair,
+    first_view,
+    follow_view,
+    global_view,
+    read_crops,
+    view_pair,
+    whole_view,
+)
 from napari_relay.views.values import LOGIT_SIDE, VIEW_SIDE
 from relay_training.data import turn_array, turned_box
 from relay_training.finetune_material import Example, OpenMaterial, number_of
@@ -32,14 +41,16 @@ class Look:
     turn: int = 0
 
 
-def looks_at(example: Example, shape: tuple[int, int], count: int, seed: int) -> list[Look]:
-    """`count` views of an object: the whole image where the first click would see it, the one that follows the
-    object's mask, and jittered and turned ones."""
-    box, whole = example.box, whole_view(shape)
-    first = whole if max(shape) <= WHOLE_IMAGE_LIMIT else None
-    followed = view_pair(shape, follow_view(shape, first or _view(shape, box, 0.25, (0.5, 0.5)), box, False))
-    found = [] if first is None else [Look(example.source, example.plane, view_pair(shape, first))]
-    found.append(Look(example.source, example.plane, followed))
+def looks_at(
+    example: Example, shape: tuple[int, int], count: int, seed: int, object_px: float | None = None
+) -> list[Look]:
+    """`count` views of an object: that of its first click (`object_px` as in `views.first_view`), the one that follows
+    the object's mask, and jittered and turned ones."""
+    box = example.box
+    at = next(((c.y, c.x) for c in example.clicks if c.positive and box.contains(c.y, c.x)), box.centre)
+    first = first_view(shape, at, None, object_px)
+    followed = follow_view(shape, first, box, False)
+    found = [Look(example.source, example.plane, view_pair(shape, view)) for view in (first, followed)]
     rng = np.random.default_rng((seed, number_of(example.name) >> 1))
     while len(found) < count:
         share = 0.15 * (0.85 / 0.15) ** rng.random()
