@@ -37,9 +37,10 @@ RETRIES = 3
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ModelOnWorker:
-    """Makes the model on a worker."""
+    """Makes the model on a worker. Models of one `key` are the same: a worker makes it once, for all jobs."""
 
     model: PortableModel
+    key: str
 
     def __call__(self) -> Sees:
         return DirectSees(self.model.load())
@@ -59,6 +60,8 @@ class Tools(WorkerPlugin):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._source: Source | None = None
         self._sees: Sees | None = None
+        # What one job has loaded the next one uses: kept with the worker, by the model's key.
+        self._models: dict[str, Sees] = vars(worker).setdefault("_napari_relay_models", {})
 
     def teardown(self, worker: Any) -> None:
         """Called by dask when the worker ends."""
@@ -69,8 +72,17 @@ class Tools(WorkerPlugin):  # type: ignore[misc]
         """Do a task on this worker."""
         with self._lock:
             if self._sees is None or self._source is None:
-                self._source, self._sees = self._open(), self._make_sees()
+                self._source, self._sees = self._open(), self._model()
         return self._work.do(task, self._source, self._sees)
+
+    def _model(self) -> Sees:
+        key = getattr(self._make_sees, "key", None)
+        if key is None:
+            return self._make_sees()
+        if key not in self._models:
+            self._models.clear()  # one model at a time: each takes a hundred megabytes
+            self._models[key] = self._make_sees()
+        return self._models[key]
 
     def _open(self) -> Source:
         source = open_image(self._image)

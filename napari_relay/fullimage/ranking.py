@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
 from napari_relay.fullimage.candidates import Candidate
-from napari_relay.fullimage.similar import Examples, likeness
+from napari_relay.fullimage.similar import Examples, likeness, sureness
 from napari_relay.store import ObjectState, ProjectReader
 from napari_relay.views.values import Float32
 
@@ -129,8 +129,7 @@ def _scores(examples: Examples, vectors: Float32, scores: Float32, decisions: np
     unlike = (vectors @ examples.ground.T).max(axis=1) if len(examples.ground) else np.zeros(len(vectors), np.float32)
     like = np.maximum(like, _nearest(vectors, np.flatnonzero(decisions == 1)))
     unlike = np.maximum(unlike, _nearest(vectors, np.flatnonzero(decisions == 0)))
-    sure = 1 / (1 + np.exp(-12 * (like - unlike - examples.threshold)))
-    result: Float32 = np.clip(quality * sure, 0, 1).astype(np.float32)
+    result: Float32 = np.clip(quality * sureness(like - unlike, examples.threshold), 0, 1).astype(np.float32)
     return result
 
 

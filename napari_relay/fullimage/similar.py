@@ -27,6 +27,8 @@ CLUSTERS = 4
 SLACK = 0.1
 """By how much a place may resemble the objects less than the least typical example does."""
 FLOOR = -0.2
+STEEPNESS = 20.0
+"""Of the step from unlike to like: 0.1 in cosine is the way from one half to 0.88."""
 MOST = 200
 """Most self-clicks in a view."""
 SIZE_RANGE = 3.0
@@ -158,8 +160,13 @@ def in_view(
 
 
 def likeness(examples: Examples, vectors: Float32) -> Float32:
-    """How like the objects a candidate's mean vector [..., D] is, 0..1: one half at the threshold."""
-    sure: Float32 = (1 / (1 + np.exp(-12 * (examples.scores(vectors) - examples.threshold)))).astype(np.float32)
+    """How like the objects a candidate's mean vector [..., D] is, 0..1: one half for the least typical example."""
+    return sureness(examples.scores(vectors), examples.threshold)
+
+
+def sureness(scores: Float32, threshold: float) -> Float32:
+    """Likeness 0..1 of scores: one half at `SLACK` above the threshold."""
+    sure: Float32 = (1 / (1 + np.exp(-STEEPNESS * (scores - threshold - SLACK)))).astype(np.float32)
     return sure
 
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from napari_relay.errors import CheckpointError
 from napari_relay.model.class_card import KEY, ClassCard, read_class_card
 from napari_relay.model.class_head import ClassHead, Kind
-from napari_relay.predictor.predictor import Encoded, Predictor
+from napari_relay.model.encoder import Encoding
+from napari_relay.predictor.predictor import Predictor
 from napari_relay.views.values import Float32
 
 
@@ -49,8 +50,8 @@ def load_class_head(path: Path, predictor: Predictor) -> tuple[ClassHead, ClassC
     return head.to(predictor.device).eval().requires_grad_(False), card
 
 
-def class_logits(predictor: Predictor, head: ClassHead, encoded: Encoded) -> Float32:
+def class_logits(predictor: Predictor, head: ClassHead, encoding: Encoding) -> Float32:
     """Logits of a view, float32 [K, 112, 112]."""
     with torch.inference_mode(), predictor._autocast():
-        logits = head(encoded.encoding)
+        logits = head(encoding)
     return np.ascontiguousarray(logits[0].float().cpu().numpy())

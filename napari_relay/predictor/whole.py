@@ -66,9 +66,9 @@ class WholeViews:
         """
         if head not in self._heads:
             self._heads[head] = load_class_head(Path(head), self._predictor)[0]
-        # Not kept: nothing else is asked about this view.
-        encoded = yield from self._predictor.encode_steps(replace(crops, key=""))
-        return class_logits(self._predictor, self._heads[head], encoded)
+        # Neither kept nor prepared for clicks: nothing else is asked about this view.
+        encoding = yield from self._predictor._encode(crops)
+        return class_logits(self._predictor, self._heads[head], encoding)
 
     def _known(self, key: str) -> Encoded:
         if key not in self._encoded:

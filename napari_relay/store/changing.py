@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from psygnal import EmitLoopError, Signal
 
 from napari_relay.store import actions, objects
@@ -87,4 +88,4 @@ def count_words(ids: Sequence[int]) -> str:
 
 def as_ids(ids: int | Iterable[int]) -> Iterable[int]:
     """One id, or several, as several."""
-    return [ids] if isinstance(ids, int) else ids
+    return [int(ids)] if isinstance(ids, int | np.integer) else ids

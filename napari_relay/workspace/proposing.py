@@ -163,7 +163,9 @@ def _pool(workspace: Workspace, work: Does, sees: Sees, client: Any) -> Pool:
     from napari_relay.fullimage.cluster import DaskPool, ModelOnWorker
 
     model = workspace.engine.call("portable", lane="control")
-    return DaskPool(client, work, workspace.source, ModelOnWorker(model))
+    info = workspace.info()
+    key = f"{info['checkpoint']} {info['dtype']}"
+    return DaskPool(client, work, workspace.source, ModelOnWorker(model, key))
 
 
 def classify(workspace: Workspace, request: ClassRequest, client: Any = None) -> Generator[Step, None, Path]:

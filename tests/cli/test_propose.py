@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from PIL import Image
 
 from napari_relay.geometry import Box
+from napari_relay.samples import sample_path
 from napari_relay.store import Project
 
 FULLIMAGE = Path(__file__).parent.parent / "fullimage"
@@ -175,3 +178,37 @@ def test_nothing_on_the_image_is_no_failure(run: Run, tmp_path: Path) -> None:
     ran = run("propose", tmp_path / "empty.png", "--json")
 
     assert (ran.code, json.loads(ran.out)["n"]) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_tutorial_from_first_click_to_a_finished_slide_runs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commands, its click file and its Python, as they stand on the page, with the bundled model."""
+    import napari_relay.workspace.opening as opening
+
+    words = {**opening.open_workspace.__kwdefaults__, "service": opening.SERVICE}
+    monkeypatch.setattr(opening.open_workspace, "__kwdefaults__", words)
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    section = page.split("## 9. ")[1].split("\n## ")[0]
+    shutil.copy(sample_path("coins.png"), "coins.png")
+    clicks, python = re.findall(r"```(?:json|python)\n(.*?)```", section, re.DOTALL)
+    Path("coins.json").write_text(clicks)
+
+    commands = re.findall(r"^    napari-relay (.*)$", section, re.MULTILINE)
+    assert [words.split()[0] for words in commands] == ["segment", "propose", "propose", "propose", "export"]
+    for number, command in enumerate(commands):
+        ran = run(*command.split())
+        assert ran.code == 0, (command, ran.err)
+        if number == 1:
+            exec(python, {})
+
+    with Project.open(tmp_path / "coins.png.relay", create=False, read_only=True) as project:
+        totals = {state: count for (_, state), count in project.totals().items()}
+    assert totals["accepted"] > 10
+    assert totals["rejected"] == 1
+    labels = zarr.open_group("coins.png.classes.ome.zarr", mode="r")["0"]
+    assert labels.shape == (303, 384)
+    assert Path("coins_labels.tif").exists()

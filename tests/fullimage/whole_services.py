@@ -28,9 +28,9 @@ def picture(crops: Crops) -> Float32:
 
 
 def space_of(crops: Crops) -> Float32:
-    """Mean colour of each token and a constant, normalised: [28, 28, 4]."""
+    """How each token's mean colour differs from grey, and a constant, normalised: [28, 28, 4]."""
     colors = picture(crops).reshape(3, 28, 16, 28, 16).mean(axis=(2, 4)).transpose(1, 2, 0)
-    vectors = np.concatenate([colors, np.full((28, 28, 1), 0.3)], axis=2)
+    vectors = np.concatenate([colors - 0.4, np.full((28, 28, 1), 0.3)], axis=2)
     return (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
 
 

@@ -47,6 +47,9 @@ def test_proposals_come_the_most_doubtful_first(project: Project) -> None:
 
     assert [project.object(i).score for i in ids] == [None, 0.2, 0.5, 0.9]
     assert project.proposals(box=Box(0, 50, 10, 60)).tolist() == [done.ids[1]]
+    project.set_state(project.proposals()[0], "rejected")  # ids as they come, numpy's own
+    project.accept_proposals(project.proposals()[1:])
+    assert project.proposals().size == 1
 
 
 @pytest.mark.parametrize(("rule", "areas"), [("keep", (400, 300)), ("replace", (300, 400)), ("allow", (400, 400))])
