@@ -33,6 +33,10 @@ DISCS = [Disc(60, 60, 22), Disc(70, 240, 20), Disc(220, 90, 24), Disc(210, 250, 
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in model in place of the bundled one."""
+    _use_stand_in(monkeypatch)
+
+
+def _use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     import napari_relay.workspace.opening as opening
 
     monkeypatch.setattr(opening.open_workspace, "__kwdefaults__", {
@@ -139,6 +143,28 @@ def test_an_interrupted_folder_goes_on_with_the_image_it_was_at(
 
     assert asked == ["a.png", "b.png", "b.png"]
     assert json.loads(ran.out)["n"] == 8
+
+
+def test_an_interrupted_run_says_how_it_goes_on(run: Run, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_relay.fullimage.job import LocalPool
+
+    real = LocalPool.run
+
+    def interrupted(self: LocalPool, tasks: Any) -> Any:
+        yield from real(self, tasks)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalPool, "run", interrupted)
+    ran = run("propose", image)
+
+    assert ran.code == 130
+    assert "--resume" in ran.err
+    assert (image.parent / "a.png.relay.job").is_dir()
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", "200")
+    _use_stand_in(monkeypatch)
+    assert run("propose", image, "--resume").code == 0
+    assert len(proposals(image)) == 4
 
 
 @pytest.mark.parametrize(

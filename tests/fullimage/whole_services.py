@@ -121,3 +121,33 @@ class BrightService:
 
 def make(**options: object) -> BrightService:
     return BrightService()
+
+
+class PatientService(BrightService):
+    """Looks slowly, in many parts; counts how often it began to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+
+    def look(self, crops: Crops) -> Generator[str, None, tuple[Float32, str]]:
+        self.begun += 1
+        for _ in range(60):
+            time.sleep(0.005)
+            yield "part"
+        return (yield from super().look(crops))
+
+    def click(self) -> int:
+        """A click; how many looks were begun before it."""
+        return self.begun
+
+    def set_checkpoint(self, checkpoint: str | None) -> None:
+        self.look = self._other_look  # type: ignore[method-assign]
+
+    def _other_look(self, crops: Crops) -> Generator[str, None, tuple[Float32, str]]:
+        yield "stem"
+        return space_of(crops), "another"
+
+
+def make_patient(**options: object) -> PatientService:
+    return PatientService()
