@@ -41,6 +41,7 @@ class WorkerComputing:
     def __init__(self, settings: WindowSettings) -> None:
         self.settings = settings
         self._engine: Any = None
+        self._last: Workspace | None = None
 
     def open(self, source: Source, project: Path | None) -> Workspace:
         from napari_relay.workspace import open_workspace
@@ -48,6 +49,7 @@ class WorkerComputing:
         if self._engine is None:
             self._engine = _new_engine(self.settings)
         workspace = open_workspace(source, project=project, engine=self._engine)
+        self._use_learned(workspace)
         # Loading the model takes seconds: it begins now, not at the first click.
         self._engine.start()
         return workspace
@@ -62,6 +64,18 @@ class WorkerComputing:
             engine.restart()
         elif settings.checkpoint != before.checkpoint and str(engine.state) not in ("new", "failed"):
             engine.call("set_checkpoint", settings.checkpoint, lane="control")
+
+    def _use_learned(self, workspace: Workspace) -> None:
+        """What a project learned goes with its image; an image without gets the chosen checkpoint back."""
+        from napari_relay.workspace.learning import learned_checkpoint
+
+        learned = learned_checkpoint(workspace.project)
+        if learned is not None:
+            workspace.set_checkpoint(str(learned))
+        elif self._last is not None and self._last.object_px is not None:
+            # The image before had learned, perhaps only since it was opened.
+            workspace.set_checkpoint(self.settings.checkpoint or None)
+        self._last = workspace
 
     def close(self) -> None:
         if self._engine is not None:

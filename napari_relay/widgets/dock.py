@@ -26,6 +26,7 @@ from napari_relay.widgets.image_opener import ImageOpener
 from napari_relay.widgets.keys import EndsEditing, KeyCommand, KeyFilter, edits_text
 from napari_relay.widgets.keys_dialog import KeysDialog
 from napari_relay.widgets.layout import DockLayout
+from napari_relay.widgets.learn_panel import LearnBinding
 from napari_relay.widgets.opening import Question
 from napari_relay.widgets.settings import WindowSettings
 from napari_relay.widgets.side_docks import SideDocks
@@ -88,6 +89,7 @@ class RelayWidget(QWidget):
         self._window: QMainWindow | None = None
         self._folder: Path | None = None
         self._classes = ClassWork(self.panels.classes, self.desk)
+        self._learning = LearnBinding(self.desk, self.panels.learn, WindowThread.single)
         self.sides = SideDocks(self.desk, self.opener, self._notify, self._take_away)
         self._wanted = True
         self._ended = False
@@ -254,6 +256,7 @@ class RelayWidget(QWidget):
         if application is not None:
             application.aboutToQuit.disconnect(self._quit)
         self.drawing.close()
+        self._learning.close()
         self.sides.close(keep=keep_layers)
         left = self.desk.close()
         if not keep_layers:

@@ -21,6 +21,7 @@ from superqt import QElidingLabel
 from napari_relay.widgets.class_panel import ClassPanel
 from napari_relay.widgets.column import Column, Fold
 from napari_relay.widgets.keys import Command
+from napari_relay.widgets.learn_panel import LearnPanel
 from napari_relay.widgets.model_panel import ModelPanel
 from napari_relay.widgets.question_bar import ProgressBar, QuestionBar
 from napari_relay.widgets.settings import WindowSettings
@@ -59,6 +60,7 @@ class DockLayout:
         self.objects = QLabel()
         self.project = QElidingLabel()
         self.project.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.learn = LearnPanel()
         self.model = ModelPanel(settings.checkpoint)
         self.settings = SettingsForm(settings)
         self.table = QPushButton("All objects and history ...")
@@ -130,8 +132,8 @@ class DockLayout:
         for widget in (
             self._image_row, self.arm, self.question, self.progress, self.status, self.browse, self.folder,
             self.retry,
-            self.first_steps, self._work, Fold("Model", self.model), Fold("Settings", self.settings.native),
-            self.keys,
+            self.first_steps, self._work, Fold("Learn", self.learn), Fold("Model", self.model),
+            Fold("Settings", self.settings.native), self.keys,
         ):  # fmt: skip
             column.addWidget(widget)
         column.addStretch(1)
