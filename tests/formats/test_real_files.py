@@ -1,4 +1,4 @@
-"""Files in the form in which QuPath 0.5 and 0.3, CVAT and labelme 5 write them, made by hand after their documentation."""
+"""Files in the form that QuPath 0.5 and 0.3, CVAT and labelme 5 write, made by hand after their documentation."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_every_writing_connection_is_durable(project):
         pragmas = {name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in
                    ("journal_mode", "synchronous", "foreign_keys", "user_version", "application_id")}  # fmt: skip
     assert pragmas == {
-        "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "user_version": 2, "application_id": 0x524C4159,
+        "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "user_version": 3, "application_id": 0x524C4159,
     }  # fmt: skip
 
 
