@@ -28,6 +28,7 @@ def say(**fact: object) -> None:
 def main(folder: Path, seed: int, *, pyramid: bool) -> None:
     rng = np.random.default_rng(seed)
     project = Project.open(folder / "a.relay", fingerprint="a", shape=SHAPE)
+    project.overlap = "allow"  # a state that shows a proposal would cut it by the rule
     if pyramid:
         writer = PyramidWriter(project, open_pyramid(folder / "a.labels.ome.zarr", project, LEVELS))
         project.changed.connect(writer.schedule)

@@ -73,6 +73,8 @@ class Model:
         elif kind in ("revise", "replace", "merge", "erase"):
             if "id" in fact:
                 self.reshape(fact["id"], fact["object"])
+                if self.objects[fact["id"]]["state"] in ("proposed", "rejected"):
+                    self.objects[fact["id"]]["state"] = "accepted"  # whoever corrects a proposal takes it
             for loser, left in fact["losers"].items():
                 self.reshape(int(loser), left)
         else:
