@@ -102,3 +102,22 @@ def test_the_writers_export_the_project_behind_the_objects_layer(tmp_path: Path)
     assert (Path(zarr) / "zarr.json").is_file()
     with pytest.raises(ExportError, match="not the objects layer"):
         write_label_tiff(str(tmp_path / "b.tif"), None, {"name": "mine", "metadata": {}})
+
+
+def test_labels_and_shapes_of_the_user_are_written_by_the_same_code(tmp_path: Path) -> None:
+    import json
+
+    from napari_relay.widgets.contributions import write_coco, write_geojson
+
+    labels = np.zeros((40, 50), np.int32)
+    labels[5:10, 5:15], labels[20:22, 30:40] = 7, 9
+    (path,) = write_geojson(str(tmp_path / "labels.geojson"), labels, {"name": "mine", "metadata": {}})
+    areas = [f["properties"]["measurements"]["Area px^2"] for f in json.loads(Path(path).read_text())["features"]]
+    assert sorted(areas) == [20, 50]
+    (path,) = write_coco(str(tmp_path / "labels.json"), [labels, labels[::2, ::2]], {"name": "mine", "metadata": {}})
+    assert sorted(a["area"] for a in json.loads(Path(path).read_text())["annotations"]) == [20, 50]
+    shapes = [np.array([[4.6, 4.6], [4.6, 14.4], [9.4, 14.4], [9.4, 4.6]]), np.array([[0, 0], [9, 9]])]
+    meta = {"name": "drawn", "metadata": {}, "shape_type": ["rectangle", "line"]}
+    (path,) = write_geojson(str(tmp_path / "shapes.geojson"), shapes, meta)
+    (feature,) = json.loads(Path(path).read_text())["features"]
+    assert feature["properties"]["measurements"]["Area px^2"] == 50

@@ -32,7 +32,7 @@ class CleaningBar(QWidget):
         self.smooth = _field(100, 1, "Radius of the smoothing of outlines, in pixels")
         self.existing = QCheckBox("Existing objects too")
         self.existing.setChecked(True)
-        self.existing.setToolTip("Clean them anew from their masks as they were accepted; what was drawn on since stays")
+        self.existing.setToolTip("Clean them anew, from their masks as accepted; what was drawn on since stays")
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)

@@ -32,7 +32,7 @@ def outlines(viewer: Any, layer: Any, to_image: Callable[[tuple[float, ...]], Im
     ratio = unit_ratio(viewer.layers.extent.units, layer.units)
     found = []
     for kind, corners in zip(layer.shape_type, layer.data, strict=True):
-        shape = _ellipse(np.asarray(corners)) if kind == "ellipse" else np.asarray(corners)
+        shape = ellipse_corners(np.asarray(corners)) if kind == "ellipse" else np.asarray(corners)
         places = [to_image(_in_viewer(viewer, np.asarray(layer.data_to_world(corner)) / ratio)) for corner in shape]
         found.append((kind, np.array([(place.y, place.x) for place in places])))
     return found
@@ -71,7 +71,7 @@ def _in_viewer(viewer: Any, world: Points) -> tuple[float, ...]:
     return tuple(point)
 
 
-def _ellipse(corners: Points) -> Points:
+def ellipse_corners(corners: Points) -> Points:
     """Corners of a polygon for the ellipse that napari draws in the parallelogram of four corners."""
     centre, across, down = corners.mean(axis=0), (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     angles = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)

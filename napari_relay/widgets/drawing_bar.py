@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from napari.layers import Shapes
+from napari.layers import Labels, Shapes
 from qtpy.QtWidgets import QHBoxLayout, QSpinBox, QToolButton, QWidget
 
 from napari_relay.store import NewObject, parts_by_line
 from napari_relay.widgets.desk import Desk
 from napari_relay.widgets.drawing import NAME, Drawn, masks, outlines, union
+from napari_relay.widgets.layer_exchange import is_ours, labels_of_region, objects_of_layer
+from napari_relay.widgets.propose_bar import box_on_screen
 from napari_relay.widgets.transforms import Frame
 
 WIDTHS_PX = (1, 500)
@@ -51,9 +54,12 @@ class DrawingBar(QWidget):
         self.erase = self._button("Erase", self._erase, "Take the shapes away from the chosen object")
         self.split = self._button("Split", self._split, "Cut the chosen object along a line or path")
         self.fill = self._button("Fill holes", self._fill, "Fill the holes of the chosen objects")
+        self.take = self._button("From layer", self._take_in, "Each number of the active Labels layer is an object")
+        self.give = self._button("To layer", self._give_out, "The objects in view as an ordinary Labels layer")
         row = QHBoxLayout(self)
         row.setContentsMargins(4, 0, 4, 4)
-        for widget in (self.draw, self.width_px, self.new, self.add, self.erase, self.split, self.fill):
+        for widget in (self.draw, self.width_px, self.new, self.add, self.erase, self.split, self.fill,
+                       self.take, self.give):  # fmt: skip
             row.addWidget(widget)
         row.addStretch(1)
 
@@ -132,6 +138,44 @@ class DrawingBar(QWidget):
             self._notify("Choose objects in the table first.")
             return
         book.write(lambda project: project.fill_holes(ids))
+
+    def _take_in(self) -> None:
+        """Make objects of the active Labels layer, as one action."""
+        book, layer, desk = self._book(), self._desk.viewer.layers.selection.active, self._desk
+        if book is None:
+            return
+        if not isinstance(layer, Labels) or is_ours(layer) or not layer.visible:
+            self._notify("Select a Labels layer of your own first.")
+            return
+        controller, image, plane = book.controller, desk.layer, desk.sight.plane
+        shape, name = controller.workspace.source.shape, controller.ledger.current_class or None
+
+        def take_in(project: Any) -> None:
+            new = objects_of_layer(layer, image, shape, plane)
+            project.import_objects(
+                (replace(item, class_name=name) for item in new), summary=f"layer {layer.name}", overlap=None
+            )
+
+        book.write(take_in)
+
+    def _give_out(self) -> None:
+        """Show the objects in view as an ordinary layer, which is napari's to change."""
+        book, desk = self._book(), self._desk
+        if book is None or desk.sight.blocked or desk.sight.frame is None:
+            return
+        workspace, frame, plane = book.controller.workspace, desk.sight.frame, desk.sight.plane
+        project, box = workspace.project, box_on_screen(desk.layer, workspace.source.shape)
+        if box.empty:
+            self._notify("No part of the image is in view.")
+            return
+
+        def done(labels: Any) -> None:
+            desk.viewer.add_labels(
+                labels, name=f"Objects y={box.y0} x={box.x0}", affine=frame.window((box.y0, box.x0), 1),
+                units=frame.units,
+            )  # fmt: skip
+
+        book.controller.do(lambda: labels_of_region(project, box, plane), done)
 
     def _write(self, change: Callable[[Any], object]) -> None:
         """Do it, then take our drawing away (not a layer of the user's) and give the mouse back to the click tool."""
