@@ -23,7 +23,9 @@ from napari_relay.widgets.folder_work import BROKEN, DONE, NEW, Entry, FolderWor
 from napari_relay.widgets.keys import edits_text
 from napari_relay.widgets.wording import plural
 
-ICON_PX = 72
+ICON_PX = 64
+ROWS = 3
+"""Rows that are always in view."""
 
 
 class FolderPanel(QWidget):
@@ -40,6 +42,7 @@ class FolderPanel(QWidget):
         self.list = QListWidget()
         self.list.setIconSize(QSize(ICON_PX, ICON_PX))
         self.list.setUniformItemSizes(True)
+        self.list.setMinimumHeight(ROWS * ICON_PX)
         self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.list.setResizeMode(QListView.ResizeMode.Adjust)
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)

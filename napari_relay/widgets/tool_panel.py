@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSpinBox, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_relay.widgets.draw_work import FIRST_WIDTH_PX, WIDTHS_PX
 from napari_relay.widgets.status_panel import wrapped
@@ -29,14 +29,13 @@ class ToolPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.buttons: dict[str, QToolButton] = {}
+        self.buttons: dict[str, QPushButton] = {}
         grid = QGridLayout()
+        grid.setSpacing(4)
         for place, (tool, text, tip) in enumerate(TOOLS):
-            button = QToolButton()
-            button.setText(text)
+            button = QPushButton(text)  # not a tool button: napari's theme does not show whether that is checked
             button.setToolTip(tip)
             button.setCheckable(True)
-            button.setSizePolicy(button.sizePolicy().Policy.Expanding, button.sizePolicy().verticalPolicy())
             button.clicked.connect(lambda _=False, tool=tool: self.picked.emit(str(tool)))
             self.buttons[str(tool)] = button
             grid.addWidget(button, place // 3, place % 3)
@@ -46,8 +45,7 @@ class ToolPanel(QWidget):
         self.width_px.setSuffix(" px")
         self.width_px.setToolTip("Width of brush and eraser in pixels of the image: [ and ]")
         self.width_px.valueChanged.connect(self.width_changed.emit)
-        self.holes = QToolButton()
-        self.holes.setText("Fill holes")
+        self.holes = QPushButton("Fill holes")
         self.holes.setToolTip("H: of the mask worked on, else of the chosen objects")
         self.holes.clicked.connect(lambda _=False: self.fill.emit())
         self.hint = wrapped()
