@@ -60,7 +60,8 @@ def classify_image(
 
 def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None) -> None:
     from napari_relay.predictor import load_predictor
-    from relay_training.class_head import ClassLesson, train_class_head
+    from relay_training.class_head import train_class_head
+    from relay_training.class_head_material import ClassLesson
 
     step = 0 if scale is None else 2 * round(math.log2(scale))
     predictor = load_predictor(wish.checkpoint, device=wish.device)
@@ -68,8 +69,15 @@ def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None) -> Non
         workspace.project, workspace.source, predictor=predictor, lesson=ClassLesson(step=step)
     )
     report = drive(learning, "Learning the classes")
-    said = "none was held out" if report.accuracy is None else f"{report.accuracy:.0%} of those held out are right"
-    err.print(f"Learned {', '.join(report.names)} from {report.taught} objects; {said}.", highlight=False)
+    err.print(f"Learned {', '.join(report.names)} from {report.taught} objects. {report.reason}", highlight=False)
+    if report.better:
+        return
+    if not report.path.exists():
+        raise UsageError(
+            "What was learned tells the classes apart no better than chance does.",
+            "Accept more objects of each class, or look for wrong classes among them.",
+        )
+    err.print("The class head that was there stays.", highlight=False)
 
 
 def images_of(image: str, wish: Wish, to: Path | None) -> list[str]:

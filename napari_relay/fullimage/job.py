@@ -158,9 +158,12 @@ def find_candidates(
         Task("seam", one.place, one.number, one, joining.seam_click(one)) for one in joining.joined_candidates(job)
     ]
     yield from do_tasks(job, seams, pool, SEAMS)
+    # Settled before the project is touched: whoever accepts meanwhile must not wait for this.
+    for done, total in joining.keep_best(job, work.grids, work.filters.nested, region):
+        yield Step(done, total)
     again = len(job.ranked((SEAMS,)))
     report = {"tasks": len(tasks) + len(seams), "joined": again, "given_up": len(seams) - again}
-    return joining.best_of_each(job, work.grids, work.filters.nested, region), report
+    return joining.kept(job), report
 
 
 def write_proposals(

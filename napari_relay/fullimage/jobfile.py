@@ -54,6 +54,8 @@ class JobFile:
         try:
             self._db = sqlite3.connect(folder / NAME, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
+            # What a crash of the machine takes back is computed again; the program's own end takes nothing.
+            self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_TABLES)
         except sqlite3.Error as error:
             raise StorageError(
@@ -147,17 +149,15 @@ class JobFile:
             row = self._db.execute(f"SELECT {_COLUMNS} FROM candidates WHERE id = ?", (candidate_id,)).fetchone()
         return _candidate(row)
 
-    def keep(self, ids: Iterable[int]) -> None:
-        """Mark candidates as kept, and all others as not."""
+    def keep_none(self) -> None:
+        """No candidate is kept."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("UPDATE candidates SET kept = 0")
-            self._db.executemany("UPDATE candidates SET kept = 1 WHERE id = ?", [(i,) for i in ids])
-            self._db.execute("COMMIT")
 
-    def mark_kept(self, candidate_id: int, *, kept: bool) -> None:
+    def keep(self, candidate_id: int) -> None:
+        """Mark a candidate as kept. Not flushed to the disk by itself: it can be found out again."""
         with self._lock:
-            self._db.execute("UPDATE candidates SET kept = ? WHERE id = ?", (int(kept), candidate_id))
+            self._db.execute("UPDATE candidates SET kept = 1 WHERE id = ?", (candidate_id,))
 
     def close(self) -> None:
         self._db.close()

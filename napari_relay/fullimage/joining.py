@@ -68,25 +68,35 @@ def straight_edge(one: Candidate, grid: Grid) -> int:
     return longest
 
 
-def best_of_each(job: JobFile, grids: Mapping[int, Grid], nested: float, region: Box) -> Iterator[Candidate]:
-    """The candidates that stay, the highest score first: whole ones and joined ones, each object once.
+def keep_best(job: JobFile, grids: Mapping[int, Grid], nested: float, region: Box) -> Iterator[tuple[int, int]]:
+    """Mark the candidates that stay: whole ones and joined ones, each object once, the better ones first.
 
     Parameters
     ----------
     nested : share of the smaller mask above which two are one object.
     region : the middle of an object's box lies in it.
+
+    Yields
+    ------
+    How many of how many are settled.
     """
     steps = sorted(grids)
-    job.keep(())
+    job.keep_none()
     kinds = (TILES, SEAMS)
-    for candidate_id in job.ranked(kinds, f"AND (kind = '{SEAMS}' OR cut = 0)"):
+    ranked = job.ranked(kinds, f"AND (kind = '{SEAMS}' OR cut = 0)")
+    for number, candidate_id in enumerate(ranked, 1):
         one = job.candidate(candidate_id)
-        if not _fits_scale(one, grids, steps) or not region.contains(*one.box.centre):
-            continue
-        rivals = job.near(kinds, one.box, "AND c.kept = 1")
-        if all(shared_share(one.box, one.mask, other.box, other.mask) <= nested for _, other in rivals):
-            job.mark_kept(candidate_id, kept=True)
-            yield one
+        if _fits_scale(one, grids, steps) and region.contains(*one.box.centre):
+            rivals = job.near(kinds, one.box, "AND c.kept = 1")
+            if all(shared_share(one.box, one.mask, other.box, other.mask) <= nested for _, other in rivals):
+                job.keep(candidate_id)
+        yield number, len(ranked)
+
+
+def kept(job: JobFile) -> Iterator[Candidate]:
+    """The candidates that stay, the highest score first."""
+    for candidate_id in job.ranked((TILES, SEAMS), "AND kept = 1"):
+        yield job.candidate(candidate_id)
 
 
 def joined_candidates(job: JobFile) -> list[Candidate]:

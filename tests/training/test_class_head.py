@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from napari_relay.predictor.classes import load_class_head, save_class_head
 from napari_relay.samples import sample_path
 from napari_relay.sources import Source, open_image
 from napari_relay.store import Project
-from relay_training.class_head import ClassLesson, ClassReport, _material, _targets, _views, train_class_head
+from relay_training.class_head import ClassReport, train_class_head
+from relay_training.class_head_material import ClassLesson, material_of, targets_of, views_of
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +89,13 @@ def test_every_decoder_gives_logits_at_stride_4_and_learns_in_every_part(kind: A
 
 def test_only_what_was_said_is_a_target(project: Project, source: Source) -> None:
     lesson = ClassLesson(views=4)
-    material = _material(project, source, lesson)
+    material = material_of(project, source, lesson)
     labels = np.asarray(Image.open(sample_path("coins_labels.png")))
 
     assert material.names == ("background", "coin")
     assert len(material.held_out) >= 2
-    for view in _views(source.shape, material, lesson):
-        target, measured = _targets(project, source.shape, view, material, lesson.plane)
+    for view in views_of(source.shape, material, lesson):
+        target, measured = targets_of(project, source.shape, view, material, lesson.plane)
         inside = np.ix_(*(np.minimum(np.arange(112) * 4 + 2 + o, n - 1) for o, n in
                           zip((view.box.y0, view.box.x0), labels.shape, strict=True)))  # fmt: skip
         truth = labels[inside]
@@ -109,6 +111,10 @@ def test_it_tells_coins_from_ground_and_is_the_same_each_time(
 ) -> None:
     first = learn(project, source, predictor, views=10, steps=40)
     again = tmp_path / "again.safetensors"
+    assert first.better
+    worse = learn(project, source, predictor, views=10, steps=1)
+    assert not worse.better
+    assert (worse.before, worse.path.read_bytes()) == (first.accuracy, first.path.read_bytes())
     first.path.rename(again)
     second = learn(project, source, predictor, views=10, steps=40)
 
@@ -121,6 +127,38 @@ def test_it_tells_coins_from_ground_and_is_the_same_each_time(
     assert (card.names, card.step, card.encoder) == (("background", "coin"), 0, predictor.encoder_hash)
     head, _ = load_class_head(first.path, predictor)
     assert not head.training
+
+
+@pytest.mark.slow
+def test_swapped_classes_on_half_of_the_objects_are_not_kept(
+    project: Project, source: Source, predictor: Predictor, tmp_path: Path
+) -> None:
+    labels = np.asarray(Image.open(sample_path("coins_labels.png")))
+    for number in range(13, 25):
+        project.accept(Box(0, 0, *labels.shape), labels == number, class_name="coin")
+    for x in range(0, 380, 40):
+        strip = np.zeros(labels.shape, bool)
+        strip[160:170, x : x + 40] = labels[160:170, x : x + 40] == 0
+        project.accept(Box(0, 0, *labels.shape), strip, class_name="background")
+    shutil.copy(project.path, tmp_path / "truth.relay")
+    shutil.copy(f"{project.path}-wal", tmp_path / "truth.relay-wal")
+    objects = [stored for stored in project.objects() if stored.state == "accepted"]
+    for stored in objects[::2]:
+        project.set_class(stored.id, "coin" if stored.class_name == "background" else "background")
+
+    with Project.open(tmp_path / "truth.relay", create=False) as truth:
+        steps = train_class_head(
+            project, source, predictor=predictor, lesson=ClassLesson(views=10, steps=40), truth=truth
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                report = end.value
+                break
+
+    assert not report.better, report.reason
+    assert not class_head_path(project.path).exists()
 
 
 def test_one_class_alone_teaches_nothing(project: Project, source: Source, predictor: Predictor) -> None:

@@ -1,0 +1,72 @@
+"""Whether a class head is better than the one before it, on objects that did not teach it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_relay.model.class_head import ClassHead
+from napari_relay.model.encoder import Encoding
+from napari_relay.predictor import Predictor
+from relay_training.class_head_material import Labels, Material
+
+BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Seen:
+    """A view's encoding (float16), its targets [112, 112] (-1 says nothing), and the held-out objects' ids there."""
+
+    encoding: Encoding
+    target: Labels
+    measured: Labels
+
+
+@torch.inference_mode()
+def right_calls(head: ClassHead, seen: Sequence[Seen], material: Material, predictor: Predictor) -> dict[int, bool]:
+    """For each held-out object that was seen, whether most of its pixels are called by its class."""
+    head.eval()
+    votes: dict[int, npt.NDArray[np.int64]] = {}
+    for one in seen:
+        ids = np.unique(one.measured[one.measured > 0])
+        if not len(ids):
+            continue
+        logits: Tensor = head(one.encoding.map(lambda x: x.to(predictor.device).float()))
+        called = logits[0].argmax(dim=0).cpu().numpy()
+        for i in ids:
+            counts = np.bincount(called[one.measured == i], minlength=len(material.names))
+            votes[int(i)] = votes.get(int(i), np.zeros(len(material.names), np.int64)) + counts
+    return {i: int(counts.argmax()) == material.numbers[i] for i, counts in votes.items()}
+
+
+def accuracy_of(right: dict[int, bool], numbers: dict[int, int]) -> tuple[float | None, float | None]:
+    """Accuracy, classes counting the same, and that of chance; None with fewer than two classes."""
+    by_class: dict[int, list[bool]] = {}
+    for i, value in right.items():
+        by_class.setdefault(numbers[i], []).append(value)
+    if len(by_class) < 2:
+        return None, None
+    return float(np.mean([np.mean(values) for values in by_class.values()])), 1 / len(by_class)
+
+
+def verdict_of(
+    right: dict[int, bool], before: dict[int, bool], numbers: dict[int, int], seed: int
+) -> tuple[bool, str]:
+    """Whether a head is surely better than the one before (or than chance), and why."""
+    accuracy, chance = accuracy_of(right, numbers)
+    if accuracy is None or chance is None:
+        return not before, "Nothing could be measured: too few objects of two classes are held out."
+    ids = sorted(right)
+    gains = np.array([float(right[i]) - (float(before[i]) if before else chance) for i in ids])
+    weights = np.array([1 / sum(numbers[j] == numbers[i] for j in ids) for i in ids])
+    drawn = np.random.default_rng(seed).integers(len(ids), size=(BOOTSTRAP, len(ids)))
+    means = (gains * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
+    low = float(np.quantile(means, 0.05))
+    than = f"{accuracy_of(before, numbers)[0]:.0%} before" if before else f"{chance:.0%} by chance"
+    words = f"{accuracy:.0%} of {len(ids)} held-out objects right, {than}"
+    return low > 0, f"{words}: {'surely better' if low > 0 else 'not surely better'}."
