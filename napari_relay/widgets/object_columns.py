@@ -11,10 +11,11 @@ from napari_relay.widgets.measures import PixelArea
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `number` is set to the right; `edits` names what a cell can be edited as: "class" or "note"."""
+    """One column. `number` is set to the right; `edits` names what a cell can be edited as: "class" or "note".
+    Without an `order` it cannot be sorted by."""
 
     title: str
-    order: Order
+    order: Order | None
     text: Callable[[StoredObject], str]
     number: bool = False
     edits: str = ""

@@ -16,7 +16,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 
 from napari_relay.store import Change, ObjectFilter, Order, StoredObject
 from napari_relay.widgets.measures import PixelArea
-from napari_relay.widgets.object_columns import columns
+from napari_relay.widgets.object_columns import Column, columns
 from napari_relay.widgets.threads import Runner
 
 Ids = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ class ObjectModel(QAbstractTableModel):
 
     def __init__(self, project: Any, runner: Runner, area: PixelArea | None = None, parent: Any = None) -> None:
         super().__init__(parent)
-        self.columns = columns(area)
+        self.columns: tuple[Column, ...] = columns(area)
         self.ids: Ids = np.zeros(0, np.int64)
         self.filter = ObjectFilter()
         self.keep: Ids = np.zeros(0, np.int64)
@@ -164,10 +164,17 @@ class ObjectModel(QAbstractTableModel):
         return True
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        asked = (self.columns[max(column, 0)].order, order == Qt.SortOrder.DescendingOrder)
-        if asked != (self._order, self._descending):
-            self._order, self._descending = asked
+        chosen, descending = self.columns[max(column, 0)].order, order == Qt.SortOrder.DescendingOrder
+        if chosen is not None and (chosen, descending) != (self._order, self._descending):
+            self._order, self._descending = chosen, descending
             self.load()
+
+    def set_columns(self, shown: Sequence[Column]) -> None:
+        """Show other columns; their rows are read anew."""
+        self.beginResetModel()
+        self.columns = tuple(shown)
+        self._read.clear()
+        self.endResetModel()
 
     # -- inside ------------------------------------------------------------------------------------------------
 

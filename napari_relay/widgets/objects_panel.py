@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QEvent, Signal
-from qtpy.QtWidgets import QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import Change, StoredObject
@@ -17,6 +17,7 @@ from napari_relay.widgets.drafts import Looked
 from napari_relay.widgets.drawing_bar import DrawingBar
 from napari_relay.widgets.history_panel import HistoryPanel
 from napari_relay.widgets.looking import PickTool, fly_to
+from napari_relay.widgets.measured_rows import MeasuredRows
 from napari_relay.widgets.measures import pixel_area
 from napari_relay.widgets.object_model import ObjectModel
 from napari_relay.widgets.object_table import ObjectTable
@@ -169,7 +170,9 @@ class Book:
     ) -> None:
         self.controller, self._runner, self._notify = controller, runner, notify
         self._project = controller.workspace.project
-        self.model = ObjectModel(self._project, runner, pixel_area(controller.workspace.source))
+        self._measured = MeasuredRows(self._project, controller.workspace.source)
+        self.model = ObjectModel(self._measured, runner, pixel_area(controller.workspace.source))
+        self._plain = self.model.columns
         self.table = ObjectTable(self.model, self.write)
         self.history = HistoryPanel(self._project, runner, self.write)
         self.overlap = OverlapBar(controller, runner)
@@ -178,6 +181,10 @@ class Book:
         self.work = ProposeWork(controller.workspace, jobs)
         self.find = ProposeBar(self.work, lambda: self.table.selected_ids().tolist(), seen, notify)
         self.tabs = QTabWidget()
+        self.measure = QCheckBox("Measurements")
+        self.measure.setToolTip("Shape and intensities of the rows in view; of all: export --out table.csv")
+        self.measure.toggled.connect(self._show_measurements)
+        self.overlap.add(self.measure)
         self.cleaning = CleaningBar(controller, runner)
         self.tabs.addTab(_page(self.table, self.overlap, self.cleaning), "Objects")
         self.tabs.addTab(_page(self.find, self.review), "Review")
@@ -194,6 +201,10 @@ class Book:
         """Change the project in the order in which everything of this image is done."""
         project = self._project
         self.controller.do(lambda: change(project))
+
+    def _show_measurements(self, wanted: bool) -> None:
+        self._measured.wanted = wanted
+        self.model.set_columns((*self._plain, *(self._measured.columns() if wanted else ())))
 
     def look_up(self, object_id: int, then: Callable[[StoredObject], None]) -> None:
         """Hand over an object as it is now; nothing when it is gone."""

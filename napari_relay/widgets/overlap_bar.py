@@ -43,6 +43,12 @@ class OverlapBar(QWidget):
         self.rule.activated.connect(lambda _: self._choose())
         runner.submit(lambda: self._project.overlap, self._show_rule)
 
+    def add(self, widget: QWidget) -> None:
+        """Put something else at the end of the row."""
+        row = self.layout()
+        assert row is not None
+        row.addWidget(widget)
+
     def look(self) -> None:
         """The mask that is shown may be another one: say what the rule would do to it."""
         draft = self._controller.draft
