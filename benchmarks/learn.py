@@ -10,18 +10,32 @@ these projects, from the bundled checkpoint each time. The pictures of the secon
 
 from __future__ import annotations
 
+import argparse
+import json
 import shutil
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from napari_relay.engine import InProcessEngine
 from napari_relay.geometry import Box
+from napari_relay.learn import JobFolder, LearnJob, Material
+from napari_relay.predictor import Predictor, load_predictor
+from napari_relay.session import ClickSession
+from napari_relay.sources import Source
 from napari_relay.workspace import open_workspace
 from napari_relay.workspace.opening import SERVICE
-from relay_training.bench_data import ObjectRule, Picture, PictureSet, read_label_map
+from relay_training.bench_data import ObjectRule, Picture, PictureSet, Task, find_sets, read_label_map
+from relay_training.contest import Limits, play_task
+from relay_training.finetune import run_job
+from relay_training.finetune_judge import difference
+from relay_training.metrics import ObjectRun, clicks_to_reach
+from relay_training.product import DirectPredicts, KeepsNothing, SessionContender
+from relay_training.report import describe_machine
 from relay_training.robot import Robot, intersection_over_union, mask_box
 
 SETS = ("nuclei_a", "phase_a", "aerial_a")
@@ -97,3 +111,115 @@ def teach(pictures: PictureSet, work: Path, count: int, seed: int, threads: int)
     folder = work / pictures.name / f"seed{seed}"
     with InProcessEngine(SERVICE, threads=threads) as engine:
         return [annotate(wanted, folder, engine) for wanted in choose(halves(pictures)[0], count, seed)]
+
+
+def job_of(images: Sequence[Path], arguments: argparse.Namespace, seed: int) -> LearnJob:
+    """The job that learns from the projects of copies, from the bundled checkpoint."""
+    materials = tuple(Material(image.with_name(f"{image.name}.relay"), str(image)) for image in images)
+    recipe = dict(word.split("=", 1) for word in arguments.recipe)
+    return LearnJob(materials, minutes=arguments.minutes, threads=arguments.threads, seed=seed, recipe=recipe)
+
+
+def learned(pictures: PictureSet, arguments: argparse.Namespace, seed: int) -> tuple[dict[str, Any], Path]:
+    """Learn from the teaching half; the job's result and its checkpoint (better or not)."""
+    images = teach(pictures, arguments.work, arguments.objects, seed, arguments.threads)
+    done = arguments.work / f"{pictures.name}-{seed}-{arguments.tag}.json"
+    if done.exists():
+        kept = json.loads(done.read_text())
+        return kept["result"], Path(kept["checkpoint"])
+    folder = JobFolder.make(job_of(images, arguments, seed))
+    run_job(folder)
+    result = folder.read("result.json")
+    assert result is not None
+    checkpoint = folder.path / result["checkpoints"]["all"]
+    done.write_text(json.dumps({"result": result, "checkpoint": str(checkpoint)}))
+    return result, checkpoint
+
+
+def measure(
+    pictures: PictureSet, checkpoint: Path | None, arguments: argparse.Namespace, encodings: Predictor | None = None
+) -> tuple[list[ObjectRun], Predictor]:
+    """The robot on the measuring half with the bundled checkpoint, or a learned one and the size in its card."""
+    predictor = load_predictor(checkpoint, device="cpu", threads=arguments.threads)
+    if encodings is not None:
+        predictor.share_encodings(encodings)
+    object_px = predictor.card.metrics.get("object_px") if arguments.size else None
+    predicts, runs = DirectPredicts(predictor), []
+
+    def session(source: Source) -> ClickSession:
+        made = ClickSession(source, predicts, KeepsNothing(), object_px=lambda: object_px)
+        made.prepare()
+        return made
+
+    contender = SessionContender("relay", session)
+    rule = ObjectRule(per_picture=arguments.per_picture)
+    for picture in halves(pictures)[1]:
+        task = Task(picture, tuple(read_label_map(picture.label).objects(rule)))
+        runs += [played.run for played in play_task(task, [contender], Limits(stop_iou=0.9))]
+    return runs, predictor
+
+
+def clicks(runs: Sequence[ObjectRun], target: float) -> list[int]:
+    return [clicks_to_reach(run.ious, target) for run in runs]
+
+
+def row_of(before: Sequence[ObjectRun], after: Sequence[ObjectRun], result: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of one set and seed."""
+    numbers = {
+        f"noc{percent}": asdict(difference(clicks(before, percent / 100), clicks(after, percent / 100)))
+        for percent in (85, 90)
+    }
+    numbers["miou1"] = asdict(difference([run.ious[0] for run in before], [run.ious[0] for run in after]))
+    return {
+        "objects": len(before), **numbers, "reduction": 1 - numbers["noc85"]["after"] / numbers["noc85"]["before"],
+        "job": {key: result[key] for key in ("better", "reason", "seconds", "objects")},
+        "plan": result["heads"]["click"]["plan"],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the bench sets")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the copies and jobs; kept, resumes")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--objects", type=int, default=50, help="objects that teach")
+    parser.add_argument("--per-picture", type=int, default=5, help="objects measured in each picture")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--recipe", nargs="*", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--no-size", dest="size", action="store_false", help="leave the learned size out")
+    parser.add_argument("--tag", default="default", help="names this recipe's results in the work folder")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    missing = [name for name in arguments.sets if not (arguments.data / name / "images").is_dir()]
+    if missing:
+        sys.exit(f"Skipped: {arguments.data} has no {', '.join(missing)} (images/ and labels/).")
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for pictures in find_sets(arguments.data, arguments.sets):
+        before, base = measure(pictures, None, arguments)
+        for seed in range(arguments.seeds):
+            result, checkpoint = learned(pictures, arguments, seed)
+            after, _ = measure(pictures, checkpoint, arguments, base)
+            rows.setdefault(pictures.name, []).append(row_of(before, after, result))
+            print(pictures.name, seed, json.dumps(rows[pictures.name][-1]), flush=True)
+            if arguments.json:
+                save(arguments, rows)
+
+
+def save(arguments: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Write what is there, with the machine and the mean over sets and seeds."""
+    reductions = [row["reduction"] for found in rows.values() for row in found]
+    settings = {
+        "objects": arguments.objects, "per_picture": arguments.per_picture, "minutes": arguments.minutes,
+        "threads": arguments.threads, "recipe": arguments.recipe, "size": arguments.size,
+    }  # fmt: skip
+    report = {
+        "machine": describe_machine(), "settings": settings, "sets": rows,
+        "reduction": {"mean": float(np.mean(reductions)), "runs": len(reductions)},
+    }  # fmt: skip
+    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
