@@ -15,6 +15,7 @@ from napari_relay.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_relay.fullimage.request import ClassRequest
+    from napari_relay.model.class_card import ClassCard
     from napari_relay.workspace import Workspace
 
 
@@ -46,6 +47,7 @@ def classify_image(
         if relearn or not head.exists():
             _learn_classes(workspace, wish, scale)
         card = read_class_card(head)
+        _check_card(card, workspace, scale)
         load_model(workspace)
         try:
             where = drive(workspace.classify(request, client=wish.client), f"Classifying {source.name}")
@@ -56,6 +58,17 @@ def classify_image(
         "image": image, "out": str(where), "mode": "semantic", "classes": list(card.names), **card.metrics,
         "s": round(time.perf_counter() - start, 1),
     }  # fmt: skip
+
+
+def _check_card(card: ClassCard, workspace: Workspace, scale: float | None) -> None:
+    """Refuse another scale than the head was learned at; tell of classes that it does not know."""
+    if scale is not None and 2 * round(math.log2(scale)) != card.step:
+        raise UsageError(
+            f"The class head was learned at --scale {2 ** (card.step / 2):g}, not {scale:g}.", "Add --relearn."
+        )
+    used = {name for (name, state) in workspace.project.totals() if state in ("accepted", "reviewed", "locked")}
+    if unknown := sorted(used - set(card.names)):
+        err.print(f"Note: the class head does not know {', '.join(unknown)}; --relearn learns it.", highlight=False)
 
 
 def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None) -> None:

@@ -206,6 +206,47 @@ def test_nothing_on_the_image_is_no_failure(run: Run, tmp_path: Path) -> None:
     assert (ran.code, json.loads(ran.out)["n"]) == (0, 0)
 
 
+def put_class_head(image: Path) -> None:
+    from napari_relay.fullimage.request import class_head_path
+    from napari_relay.model.class_card import ClassCard
+    from napari_relay.model.class_head import ClassHead
+    from napari_relay.predictor.classes import save_class_head
+
+    card = ClassCard("fpn", ("background", "disc"), ("#808080", "#ff0000"), "bright", 0)
+    save_class_head(class_head_path(image.with_name(f"{image.name}.relay")), ClassHead("fpn", 2), card)
+
+
+def test_a_class_for_every_pixel_goes_where_it_is_told(run: Run, image: Path, tmp_path: Path) -> None:
+    accept_first(image)
+    put_class_head(image)
+
+    ran = run("propose", image, "--mode", "semantic", "--out", tmp_path / "map.ome.zarr", "--json")
+
+    report = json.loads(ran.out)
+    assert (ran.code, report["classes"]) == (0, ["background", "disc"])
+    level = np.asarray(zarr.open_group(report["out"], mode="r")["0"])
+    assert level.shape == SHAPE
+    truth = np.any([disc.mask(SHAPE) for disc in DISCS], axis=0)
+    assert np.count_nonzero((level == 1) & truth) / np.count_nonzero((level == 1) | truth) > 0.9
+    assert run("propose", image, "--mode", "semantic", "--out", tmp_path / "map.ome.zarr").code == 2
+
+
+def test_what_a_class_head_cannot_do_is_told(run: Run, image: Path) -> None:
+    accept_first(image)
+    put_class_head(image)
+    with Project.open(image.with_name("a.png.relay"), create=False) as project:
+        project.accept(Box(0, 0, 9, 9), np.ones((9, 9), bool), class_name="gland")
+
+    other = run("propose", image, "--mode", "semantic", "--scale", "2")
+    known = run("propose", image, "--mode", "semantic")
+
+    assert (other.code, known.code) == (2, 0)
+    assert "--relearn" in other.err
+    assert "does not know gland" in known.err
+    assert run("propose", image, "--mode", "semantic", "--scale", "3").code == 2
+    assert run("propose", image, "--mode", "semantic", "--like", "1").code == 2
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_tutorial_from_first_click_to_a_finished_slide_runs(

@@ -142,6 +142,31 @@ def test_what_the_project_has_is_not_proposed_again(slide: Source, discs: list[D
 
 
 @pytest.mark.slow
+def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
+    import tracemalloc
+
+    import dask.array as da
+
+    tile = draw((512, 512), seam_discs((512, 512)))
+    peaks = []
+    for side in (4, 7):  # both wider than a global view
+        (tmp_path / str(side)).mkdir()
+        pixels = da.tile(da.from_array(tile, chunks=(512, 512, 3)), (side, side, 1))
+        with open_image(pixels) as source:
+            grid = Grid(source.shape, 2, Box(0, 0, *source.shape))
+            work = Work({2: grid}, Plane(), default_mix(source), Stretch.none(3), clicks=16)
+            with open_job(tmp_path / str(side) / "a.relay", {}, resume=False) as job:
+                tracemalloc.start()
+                steps = find_candidates(job, work, LocalPool(work, source, BrightSees()), grid.region)
+                count = sum(1 for _ in steps)
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.stop()
+        assert count > len(grid)
+
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+@pytest.mark.slow
 def test_the_bundled_model_counts_objects_on_seams_right(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from napari_relay.fullimage.direct import DirectSees
