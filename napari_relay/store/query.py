@@ -60,9 +60,17 @@ _TERMS = {
 }
 
 
+_CLASSES = """o.class_id IN (
+    WITH RECURSIVE below(id) AS (
+        SELECT id FROM classes WHERE live = 1 AND name IN ({})
+        UNION SELECT c.id FROM classes AS c JOIN below ON c.parent_id = below.id WHERE c.live = 1)
+    SELECT id FROM below)"""
+"""SQL: the class of object `o` is one of some, or lies below one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectFilter:
-    """Which objects; what is None or empty does not count.
+    """Which objects; what is None or empty does not count. A class stands for those below it, too.
 
     `text` is looked for in note, author and class name, large and small letters alike.
     """
@@ -102,9 +110,9 @@ def get_totals(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
 def _conditions(db: sqlite3.Connection, wanted: ObjectFilter) -> tuple[str, list[Any]]:
     terms: list[str] = []
     values: list[Any] = []
-    for column, names in (("c.name", wanted.class_names), ("o.state", wanted.states)):
+    for term, names in ((_CLASSES, wanted.class_names), ("o.state IN ({})", wanted.states)):
         if names:
-            terms.append(f"{column} IN ({', '.join('?' for _ in names)})")
+            terms.append(term.format(", ".join("?" for _ in names)))
             values += names
     if wanted.plane is not None:
         terms.append("o.t = ? AND o.z = ?")

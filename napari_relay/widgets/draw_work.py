@@ -234,11 +234,12 @@ class DrawWork:
 
 
 def delete_inside(project: Any, box: Box, plane: Plane) -> tuple[int, int]:
-    """Delete the objects of a plane that lie wholly in a box, as one action; how many, and how many are locked and
-    stayed."""
+    """Delete the objects that show on a plane and lie wholly in a box, as one action; how many, and how many stayed
+    because they are locked."""
     from napari_relay.store import ObjectFilter
 
-    rows = project.rows([int(i) for i in project.find(ObjectFilter(box=box, plane=plane))])
+    shown = ObjectFilter(box=box, plane=plane, states=("accepted", "reviewed", "locked"))
+    rows = project.rows([int(i) for i in project.find(shown)])
     inside = [stored for stored in rows if box.covers(stored.box)]
     free = [stored.id for stored in inside if stored.state != "locked"]
     if free:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_relay.errors import UsageError
 from napari_relay.geometry import Box
-from napari_relay.store import ClassSpec, Project
+from napari_relay.store import ClassSpec, ObjectFilter, Project
 
 SQUARE = np.ones((4, 4), bool)
 TISSUE = [
@@ -17,6 +17,7 @@ TISSUE = [
     ClassSpec("tumour", "#ff0000", "2", "tissue"),
     ClassSpec("nucleus", "#00ff00", "", "tumour"),
 ]
+TISSUE_NAMES = [spec.name for spec in TISSUE]
 
 
 def test_a_template_makes_what_is_missing_and_changes_what_is_there(project: Project) -> None:
@@ -77,6 +78,16 @@ def test_what_cannot_be_is_refused_and_changes_nothing(project: Project) -> None
         with pytest.raises(UsageError):
             wrong()
     assert (project.class_specs(), len(project.history())) == (before, history)
+
+
+def test_a_class_stands_for_those_below_it_when_objects_are_looked_for(project: Project) -> None:
+    project.apply_classes(TISSUE)
+    ids = {
+        name: project.accept(Box(0, 10 * n, 4, 10 * n + 4), SQUARE, class_name=name).id
+        for n, name in enumerate(["tissue", "tumour", "nucleus", "dust"])
+    }
+    assert project.find(ObjectFilter(class_names=("tissue",))).tolist() == [ids[n] for n in TISSUE_NAMES]
+    assert project.find(ObjectFilter(class_names=("nucleus", "dust"))).tolist() == [ids["nucleus"], ids["dust"]]
 
 
 NAMES = st.lists(st.sampled_from("abcdef"), unique=True, max_size=6)

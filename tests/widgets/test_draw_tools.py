@@ -184,10 +184,11 @@ def test_objects_inside_a_rectangle_are_deleted_as_one_action(square: Any) -> No
     for x in range(5):
         project.accept(Box(10, 200 + 30 * x, 20, 210 + 30 * x), np.ones((10, 10), bool))
     project.set_state(3, "locked")
+    project.set_state(4, "rejected")  # which does not show
     key(window, "d")
     draw(window, (5, 190), (40, 300), (60, 330))
-    window.until(lambda: project.count() == 2)
-    assert [stored.id for stored in project.objects()] == [1, 3]
+    window.until(lambda: project.count() == 3)
+    assert [stored.id for stored in project.objects()] == [1, 3, 4]
     window.settle()
     window.key(Qt.Key.Key_Z, CONTROL)
     window.until(lambda: project.count() == 6)
