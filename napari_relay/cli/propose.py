@@ -36,6 +36,9 @@ def propose(
         list[str] | None,
         typer.Option("--like", help="Id of an object to look for more of; may be repeated. In a folder: IMAGE:ID."),
     ] = None,
+    plane: Annotated[
+        str | None, typer.Option("--plane", help="One plane: T,Z, counted from 0; that of --like, or the first.")
+    ] = None,
     class_name: Annotated[
         str | None, typer.Option("--class", help="Class of the proposals; that of --like, or the current one.")
     ] = None,
@@ -93,12 +96,14 @@ def propose(
     """
     with ExitStack() as opened:
         if mode == "semantic":
-            classes = class_request(region, to, like, scale, probabilities, everywhere, overwrite, resume, anew)
+            classes = class_request(region, plane, to, like, scale, probabilities, everywhere, overwrite, resume, anew)
             wish = Wish(project, checkpoint, device, _client(opened, scheduler, workers))
             rows = [classify_image(path, classes, wish, scale, relearn=relearn) for path in images_of(image, wish, to)]
             report: dict[str, Any] = {"folder": image, "images": rows} if len(rows) > 1 else rows[0]
         else:
-            request, named = _request(mode, region, like or [], class_name, scale, one_scale, everywhere, resume, anew)
+            request, named = _request(
+                mode, region, plane, like or [], class_name, scale, one_scale, everywhere, resume, anew
+            )
             wish = Wish(project, checkpoint, device, _client(opened, scheduler, workers))
             report = _propose(image, request, named, wish)
     if as_json:
@@ -196,6 +201,7 @@ def _examples(image: Path, request: Request, wish: Wish) -> Examples:
 def _request(
     mode: str,
     region: str | None,
+    plane: str | None,
     like: Sequence[str],
     class_name: str | None,
     scale: float | None,
@@ -207,7 +213,7 @@ def _request(
     """The request, and the image that --like names."""
     from napari_relay.cli.export import numbers
     from napari_relay.fullimage.request import Request
-    from napari_relay.geometry import Box
+    from napari_relay.geometry import Box, Plane
 
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise UsageError(f"--scale {scale} is not possible.", "Give image pixels per view pixel, such as 1 or 0.5.")
@@ -220,6 +226,7 @@ def _request(
         mode=mode,  # type: ignore[arg-type]
         like=tuple(ids),
         region=None if region is None else Box(*numbers(region, "--region", 4)),
+        plane=None if plane is None else Plane(*numbers(plane, "--plane", 2)),
         class_name=class_name,
         step=None if scale is None else round(2 * math.log2(scale)),
         scales=1 if one_scale else 2,

@@ -45,7 +45,7 @@ def classify_image(
     ):
         head = class_head_path(workspace.project.path)
         if relearn or not head.exists():
-            _learn_classes(workspace, wish, scale)
+            _learn_classes(workspace, wish, scale, request)
         card = read_class_card(head)
         _check_card(card, workspace, scale)
         load_model(workspace)
@@ -71,7 +71,7 @@ def _check_card(card: ClassCard, workspace: Workspace, scale: float | None) -> N
         err.print(f"Note: the class head does not know {', '.join(unknown)}; --relearn learns it.", highlight=False)
 
 
-def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None) -> None:
+def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None, request: ClassRequest) -> None:
     from napari_relay.predictor import load_predictor
     from relay_training.class_head import train_class_head
     from relay_training.class_head_material import ClassLesson
@@ -79,7 +79,7 @@ def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None) -> Non
     step = 0 if scale is None else 2 * round(math.log2(scale))
     predictor = load_predictor(wish.checkpoint, device=wish.device)
     learning = train_class_head(
-        workspace.project, workspace.source, predictor=predictor, lesson=ClassLesson(step=step)
+        workspace.project, workspace.source, predictor=predictor, lesson=ClassLesson(step=step, plane=request.plane)
     )
     report = drive(learning, "Learning the classes")
     err.print(f"Learned {', '.join(report.names)} from {report.taught} objects. {report.reason}", highlight=False)
@@ -109,6 +109,7 @@ def images_of(image: str, wish: Wish, to: Path | None) -> list[str]:
 
 def class_request(
     region: str | None,
+    plane: str | None,
     to: Path | None,
     like: Sequence[str] | None,
     scale: float | None,
@@ -120,7 +121,7 @@ def class_request(
 ) -> ClassRequest:
     from napari_relay.cli.export import numbers
     from napari_relay.fullimage.request import ClassRequest
-    from napari_relay.geometry import Box
+    from napari_relay.geometry import Box, Plane
 
     if like:
         raise UsageError("--like is for --mode similar.", "Choose that mode, or leave it out.")
@@ -129,6 +130,7 @@ def class_request(
     if resume and anew:
         raise UsageError("--resume and --anew do not go together.", "Choose one of them.")
     return ClassRequest(
-        region=None if region is None else Box(*numbers(region, "--region", 4)), out=to, probabilities=probabilities,
+        region=None if region is None else Box(*numbers(region, "--region", 4)),
+        plane=Plane() if plane is None else Plane(*numbers(plane, "--plane", 2)), out=to, probabilities=probabilities,
         skip_empty=not everywhere, overwrite=overwrite, resume=resume, anew=anew,
     )  # fmt: skip

@@ -37,16 +37,17 @@ class Request:
     """What to propose, and how.
 
     mode : "instances" for every object, "similar" for what is like some objects. like : their ids. region : None for
-    the whole image. class_name : of the proposals; None takes that of the objects in `like`, or the current one.
-    step : half-octave of the view's scale (level-0 pixels a view pixel = 2 ** (step / 2)); None follows the size of
-    the objects that are there. scales : 1, or 2 for views twice as wide too. clicks : most self-clicks in a view.
-    skip_empty : leave out views of even ground. resume, anew : what to do with an unfinished job.
+    the whole image. plane : None for that of the objects in `like`, or the first. class_name : of the proposals; None
+    takes that of the objects in `like`, or the current one. step : half-octave of the view's scale (level-0 pixels a
+    view pixel = 2 ** (step / 2)); None follows the size of the objects that are there. scales : 1, or 2 for views twice
+    as wide too. clicks : most self-clicks in a view. skip_empty : leave out views of even ground. resume, anew : what
+    to do with an unfinished job.
     """
 
     mode: Mode = "instances"
     like: tuple[int, ...] = ()
     region: Box | None = None
-    plane: Plane = field(default_factory=Plane)
+    plane: Plane | None = None
     class_name: str | None = None
     step: int | None = None
     scales: int = 2
@@ -65,6 +66,24 @@ class Request:
             raise UsageError(f"{self.scales} scales are not possible.", "Give 1 or 2.")
 
 
+def plane_of(project: ProjectReader, source: Source, plane: Plane | None, like: Sequence[int] = ()) -> Plane:
+    """The plane to work on.
+
+    Raises
+    ------
+    UsageError
+        The image does not have it.
+    """
+    known = project.rows(like[:1])
+    chosen = plane or (known[0].plane if known else Plane())
+    if not (0 <= chosen.t < source.sizes_t and 0 <= chosen.z < source.sizes_z):
+        raise UsageError(
+            f"{source.name} has no plane t={chosen.t}, z={chosen.z}.",
+            f"It has {source.sizes_t} time points and {source.sizes_z} planes, counted from 0.",
+        )
+    return chosen
+
+
 def plan_work(source: Source, project: ProjectReader, stretch: Callable[[], Stretch], request: Request) -> Work:
     """The work of a request, its examples left out.
 
@@ -75,7 +94,8 @@ def plan_work(source: Source, project: ProjectReader, stretch: Callable[[], Stre
     """
     request.check()
     region = checked_region(source.shape, request.region)
-    models = project.rows(request.like) if request.like else _typical(project, request.plane)
+    plane = plane_of(project, source, request.plane, request.like)
+    models = project.rows(request.like) if request.like else _typical(project, plane)
     if len(models) < len(set(request.like)):
         missing = sorted(set(request.like) - {stored.id for stored in models})
         raise UsageError(f"The project has no object {missing[0]}.", "List its objects to see the ids it has.")
@@ -88,7 +108,7 @@ def plan_work(source: Source, project: ProjectReader, stretch: Callable[[], Stre
     # What resembles the examples may be less sure of its outline: likeness ranks it.
     filters = Filters(min_iou=0.5, min_stability=0.7) if request.mode == "similar" else Filters()
     mix = default_mix(source)
-    return Work(grids, request.plane, mix, stretch(), filters, request.clicks, request.skip_empty)
+    return Work(grids, plane, mix, stretch(), filters, request.clicks, request.skip_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +147,7 @@ def facts(request: Request, work: Work, checkpoint: str) -> dict[str, Any]:
         "mode": request.mode,
         "like": sorted(request.like),
         "region": [region.y0, region.x0, region.y1, region.x1],
-        "plane": [request.plane.t, request.plane.z],
+        "plane": [work.plane.t, work.plane.z],
         "class": request.class_name,
         "scales": sorted(work.grids) if request.step is not None else request.scales,
         "clicks": request.clicks,
@@ -180,9 +200,9 @@ def find_examples(source: Source, project: ProjectReader, request: Request, work
     background."""
     grid = work.grids[min(work.grids)]
     found = [_example(source, project, stored, grid, work, sees) for stored in project.rows(request.like)]
-    wanted = ObjectFilter(states=(ObjectState.REJECTED,), plane=request.plane)
+    wanted = ObjectFilter(states=(ObjectState.REJECTED,), plane=work.plane)
     rejected = project.find(wanted, Order.ID, descending=True)[:MOST_GROUND]
-    painted = project.find(ObjectFilter(states=SHOWN, class_names=(BACKGROUND,), plane=request.plane))[:MOST_GROUND]
+    painted = project.find(ObjectFilter(states=SHOWN, class_names=(BACKGROUND,), plane=work.plane))[:MOST_GROUND]
     ground = [
         _example(source, project, stored, grid, work, sees).inside
         for stored in project.rows([int(i) for i in (*rejected, *painted)])
@@ -224,12 +244,13 @@ def _example(
     source: Source, project: ProjectReader, stored: StoredObject, grid: Grid, work: Work, sees: Sees
 ) -> similar.Example:
     view = grid.view(_place_of(grid, stored.box))
-    crops = work.crops(source, view)
+    crops = replace(work, plane=stored.plane).crops(source, view)
     space = sees.look(crops)
     side = space.shape[0]
     mask = stored.mask
     kernel = sees.kernel(crops, similar.object_clicks(view, stored.box, mask, side))
-    return similar.example(space, view, stored.box, mask, _taken(project, view, side, source.shape, work.plane), kernel)
+    taken = _taken(project, view, side, source.shape, stored.plane)
+    return similar.example(space, view, stored.box, mask, taken, kernel)
 
 
 def _place_of(grid: Grid, box: Box) -> Place:

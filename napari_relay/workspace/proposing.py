@@ -37,6 +37,7 @@ from napari_relay.fullimage.request import (
     keep_examples,
     kept_examples,
     plan_work,
+    plane_of,
     summary,
     with_examples,
 )
@@ -147,7 +148,7 @@ def propose(
         pool = _pool(workspace, work, sees, client)
         candidates, report = yield from find_candidates(job, work, pool, checked_region(source.shape, request.region))
         ids, found = write_proposals(
-            project, candidates, class_name=class_of(project, request), plane=request.plane, checkpoint=checkpoint,
+            project, candidates, class_name=class_of(project, request), plane=work.plane, checkpoint=checkpoint,
             summary=summary(request, source.shape),
         )  # fmt: skip
         if work.examples is not None:
@@ -181,8 +182,9 @@ def classify(workspace: Workspace, request: ClassRequest, client: Any = None) ->
         raise UsageError(f"{out} is there already.", "Replace it (--overwrite), or choose another place (--out).")
     grid = Grid(source.shape, card.step, checked_region(source.shape, request.region))
     check_scale(grid)
+    plane = plane_of(project, source, request.plane)
     work = Work(
-        {grid.step: grid}, request.plane, default_mix(source), workspace.contrast(), skip_empty=request.skip_empty
+        {grid.step: grid}, plane, default_mix(source), workspace.contrast(), skip_empty=request.skip_empty
     )
     plan = class_facts(request, grid, content_hash_of(head), str(workspace.info()["checkpoint"]))
     with open_job(project.path, plan, resume=request.resume, anew=request.anew) as job:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from PIL import Image
 
@@ -90,6 +91,20 @@ def test_similar_objects_get_the_class_of_their_example(run: Run, image: Path) -
     found = proposals(image)
     assert [stored.class_name for stored in found] == ["disc"] * 3
     assert all(any(stored.box.contains(disc.y, disc.x) for stored in found) for disc in DISCS[1:])
+
+
+def test_one_plane_of_many_is_worked_on(run: Run, tmp_path: Path) -> None:
+    empty = np.full((*SHAPE, 3), 50, np.uint8)
+    stack = np.stack([empty, draw(SHAPE, DISCS)])[..., 0]  # [z, y, x]
+    tifffile.imwrite(tmp_path / "z.ome.tif", stack, metadata={"axes": "ZYX"})
+
+    assert json.loads(run("propose", tmp_path / "z.ome.tif", "--json").out)["n"] == 0
+    ran = run("propose", tmp_path / "z.ome.tif", "--plane", "0,1", "--json")
+
+    assert json.loads(ran.out)["n"] == 4
+    assert {stored.plane.z for stored in proposals(tmp_path / "z.ome.tif")} == {1}
+    assert run("propose", tmp_path / "z.ome.tif", "--plane", "0,2").code == 2
+    assert not (tmp_path / "z.ome.tif.relay.job").exists()
 
 
 def test_a_region_is_a_part_of_the_image(run: Run, image: Path) -> None:
