@@ -151,7 +151,7 @@ def propose(
             project, candidates, class_name=class_of(project, request), plane=work.plane, checkpoint=checkpoint,
             summary=summary(request, source.shape),
         )  # fmt: skip
-        if work.examples is not None:
+        if work.examples is not None and ids:  # none where a killed run had written them all
             save_search(project.path, ids, found, work.examples)
         remove_job(job)
     return Proposed(ids, **report)

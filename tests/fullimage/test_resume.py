@@ -129,6 +129,25 @@ def test_an_unfinished_job_is_not_thrown_away_unasked(place: Callable[[str], Pat
         assert not job_folder(workspace.project.path).exists()
 
 
+def test_a_crash_after_the_project_was_written_doubles_nothing(
+    place: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari_relay.workspace.proposing as proposing
+
+    with opened(place("a")) as workspace:
+        with monkeypatch.context() as crash:
+            crash.setattr(proposing, "remove_job", lambda job: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                run(workspace, Request(step=0))
+        count = workspace.project.count()
+
+        done = run(workspace, Request(step=0, resume=True))
+
+        assert count > 10
+        assert (done.ids, workspace.project.count()) == ((), count)
+        assert not job_folder(workspace.project.path).exists()
+
+
 def test_proposals_are_one_step_of_the_history(place: Callable[[str], Path]) -> None:
     with opened(place("a")) as workspace:
         done = run(workspace, Request(step=0, class_name="cell"))
