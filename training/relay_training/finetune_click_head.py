@@ -1,6 +1,9 @@
 """The click head's part of a job: encode, measure before, train, measure after, judge. Goes on where it was stopped.
 
-    runs.json    objects played before and after, by name
+Two things are learned, each measured by itself: the size of the objects, to which first views are fitted, and weights.
+Weights are kept only where they need fewer clicks than the size alone.
+
+    runs.json    objects played before, with the size alone, and after, by name
     plan.json    how many steps fit into the time, decided once
     state.pt     the training in progress
 """
@@ -34,6 +37,7 @@ TRIAL_STEPS = 3
 LEAST_STEPS = 20
 RESERVE_S = 5.0
 CURVE_EVERY = 5
+WHEN = ("before", "sized", "after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +72,22 @@ class _ClickHead:
         self._encode()
         measured = [e for fold in self._folds for e in fold.measure]
         play_s = self._play("before", measured, self.context.before, self.context.before_px, "before")
+        self._play("sized", measured, self.context.predictor, self.context.object_px, "size of the objects")
         plan = self._plan(len(measured), play_s)
         for number, fold in enumerate(self._folds, 1):
             self._fold(number, fold, plan)
-        model = self._final(plan)
-        before, after = ([self.runs[when][e.name] for e in measured] for when in ("before", "after"))
+        before, sized, after = ([self.runs[when][e.name] for e in measured] for when in WHEN)
+        trained = sum(p.noc85 for p in after) < sum(p.noc85 for p in sized)
+        after, words = (after, "") if trained else (sized, " The objects' size was learned; new weights add nothing.")
         found = verdict(before, after)
         gallery = draw_gallery(self.folder.path / "gallery", self.context.materials, measured, before, after)
         metrics = {
             **found.to_json(), "mode": self.context.split.mode, "plan": asdict(plan), "recipe": asdict(self.recipe),
+            "trained": trained,
             "runs": [{"name": a.name, "before": a.ious, "after": b.ious} for a, b in zip(before, after, strict=True)],
         }  # fmt: skip
-        tensors = changed_tensors(model, self.context.start.state_dict())
-        return HeadResult("click", found.better, found.reason, metrics, tensors, gallery)
+        tensors = changed_tensors(self._final(plan), self.context.start.state_dict()) if trained else {}
+        return HeadResult("click", found.better, found.reason + words, metrics, tensors, gallery)
 
     # -- encode ------------------------------------------------------------------------------------------------
 
@@ -129,7 +136,7 @@ class _ClickHead:
         def played(when: str) -> dict[str, Played]:
             return {name: Played(**values) for name, values in kept.get(when, {}).items()}
 
-        return {when: played(when) for when in ("before", "after")}
+        return {when: played(when) for when in WHEN}
 
     def _write_runs(self) -> None:
         self.folder.write("runs.json", {w: {n: asdict(p) for n, p in runs.items()} for w, runs in self.runs.items()})
