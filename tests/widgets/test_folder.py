@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from qtpy.QtCore import Qt
@@ -160,3 +162,21 @@ def test_pictures_are_shown_small_and_in_their_form(folder: Path) -> None:
     assert picture is not None
     assert picture.shape == (60, 100, 3)
     assert np.abs(picture[20, 20].astype(int) - 200).max() < 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_long_folder_costs_no_memory_an_image(open_folder: Any, folder: Path, make_picture: Any) -> None:
+    for index in range(5, 45):
+        Image.fromarray(make_picture((300, 400))).save(folder / f"photo{index}.png")
+    (folder / "photo4.png").unlink()
+    window = open_folder()
+    process, used = psutil.Process(), []
+    for index in range(40):
+        ready(window, index)
+        accept(window, 100, 100)
+        if index in (10, 39):
+            gc.collect()
+            used.append(process.memory_info().rss / 2**20)
+        window.key(Qt.Key.Key_PageDown)
+    assert (used[1] - used[0]) / 29 <= 1, f"{used} MB"
