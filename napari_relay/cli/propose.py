@@ -51,6 +51,14 @@ def propose(
     one_scale: Annotated[
         bool, typer.Option("--one-scale", help="Do not look again with views twice as wide, for larger objects.")
     ] = False,
+    min_iou: Annotated[
+        float | None,
+        typer.Option("--min-iou", help="Least IoU (0..1) that the model expects of a mask: 0.7; similar: 0.5."),
+    ] = None,
+    min_stability: Annotated[
+        float | None,
+        typer.Option("--min-stability", help="Least IoU of the masks at 0.4 and 0.6: 0.85; similar: 0.7."),
+    ] = None,
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="Look at views of even ground (empty glass) too.")
     ] = False,
@@ -104,6 +112,8 @@ def propose(
             request, named = _request(
                 mode, region, plane, like or [], class_name, scale, one_scale, everywhere, resume, anew
             )
+            request = replace(request, min_iou=min_iou, min_stability=min_stability)
+            request.check()
             wish = Wish(project, checkpoint, device, _client(opened, scheduler, workers))
             report = _propose(image, request, named, wish)
     if as_json:

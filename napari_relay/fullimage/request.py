@@ -40,8 +40,9 @@ class Request:
     the whole image. plane : None for that of the objects in `like`, or the first. class_name : of the proposals; None
     takes that of the objects in `like`, or the current one. step : half-octave of the view's scale (level-0 pixels a
     view pixel = 2 ** (step / 2)); None follows the size of the objects that are there. scales : 1, or 2 for views twice
-    as wide too. clicks : most self-clicks in a view. skip_empty : leave out views of even ground. resume, anew : what
-    to do with an unfinished job.
+    as wide too. clicks : most self-clicks in a view. min_iou, min_stability : see `Filters`; None takes 0.7 and 0.85,
+    for "similar", where likeness ranks what is less sure of its outline, 0.5 and 0.7. skip_empty : leave out views of
+    even ground. resume, anew : what to do with an unfinished job.
     """
 
     mode: Mode = "instances"
@@ -52,6 +53,8 @@ class Request:
     step: int | None = None
     scales: int = 2
     clicks: int = 64
+    min_iou: float | None = None
+    min_stability: float | None = None
     skip_empty: bool = True
     resume: bool = False
     anew: bool = False
@@ -62,6 +65,9 @@ class Request:
             raise UsageError(f"There is no mode {self.mode!r}.", f"Use one of: {', '.join(get_args(Mode))}.")
         if self.mode != "similar" and self.like:
             raise UsageError("--like is for --mode similar.", "Choose that mode, or leave it out.")
+        for value in (self.min_iou, self.min_stability):
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{value} is no share.", "Give a number from 0 to 1.")
         if self.scales not in (1, 2):
             raise UsageError(f"{self.scales} scales are not possible.", "Give 1 or 2.")
 
@@ -105,8 +111,9 @@ def plan_work(source: Source, project: ProjectReader, stretch: Callable[[], Stre
     # Where one view shows the whole image, a wider one shows nothing more.
     whole = Grid(source.shape, step, region).counts == (1, 1)
     grids = {s: Grid(source.shape, s, region) for s in (steps[:1] if whole else steps)}
-    # What resembles the examples may be less sure of its outline: likeness ranks it.
-    filters = Filters(min_iou=0.5, min_stability=0.7) if request.mode == "similar" else Filters()
+    usual = (0.5, 0.7) if request.mode == "similar" else (Filters().min_iou, Filters().min_stability)
+    asked = (request.min_iou, request.min_stability)
+    filters = Filters(*(default if value is None else value for value, default in zip(asked, usual, strict=True)))
     mix = default_mix(source)
     return Work(grids, plane, mix, stretch(), filters, request.clicks, request.skip_empty)
 
@@ -151,6 +158,8 @@ def facts(request: Request, work: Work, checkpoint: str) -> dict[str, Any]:
         "class": request.class_name,
         "scales": sorted(work.grids) if request.step is not None else request.scales,
         "clicks": request.clicks,
+        "least predicted IoU": work.filters.min_iou,
+        "least stability": work.filters.min_stability,
         "skip empty": request.skip_empty,
         "checkpoint": checkpoint,
     }

@@ -107,6 +107,14 @@ def test_one_plane_of_many_is_worked_on(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "z.ome.tif.relay.job").exists()
 
 
+def test_only_what_is_sure_enough_is_proposed(run: Run, image: Path) -> None:
+    ran = run("propose", image, "--min-iou", "0.95", "--json")
+    assert json.loads(ran.out)["n"] == 0
+
+    ran = run("propose", image, "--min-iou", "0.4", "--min-stability", "0.5", "--json")
+    assert json.loads(ran.out)["n"] == 4
+
+
 def test_a_region_is_a_part_of_the_image(run: Run, image: Path) -> None:
     assert run("propose", image, "--region", "0,0,150,150").code == 0
 
@@ -194,6 +202,7 @@ def test_an_interrupted_run_says_how_it_goes_on(run: Run, image: Path, monkeypat
         (["--region", "900,900,999,999"], "no pixel in the image"),
         (["--scale", "0"], "--scale 0.0 is not possible"),
         (["--resume", "--anew"], "do not go together"),
+        (["--min-iou", "7"], "7.0 is no share"),
     ],
 )
 def test_wrong_words_are_one_sentence_and_exit_code_2(
