@@ -18,7 +18,7 @@ from napari_relay.widgets.threads import Runner
 
 LOOK_MS = 500
 ROWS = (("Clicks to 85 %", "noc85", 1), ("Clicks to 90 %", "noc90", 1), ("IoU after one click", "miou1", 2))
-IDLE = "Learn from the accepted objects, so that the next ones need fewer clicks. 50 objects take about five minutes."
+IDLE = "Learn from the accepted objects, so that the next ones need fewer clicks. Fifty of them are a good start."
 
 
 class LearnPanel(QWidget):
