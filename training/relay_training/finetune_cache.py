@@ -34,11 +34,10 @@ class Encodings:
         return self.folder / f"{digest}.safetensors"
 
     def make(self, keys: Sequence[tuple[str, Callable[[], Crops]]], predictor: Predictor) -> Iterator[int]:
-        """Encode what is missing; yields how many are there."""
+        """Encode what is missing or damaged; yields how many are there."""
         for number, (key, read) in enumerate(keys, 1):
-            path = self.path(key)
-            if not path.exists():
-                self._write(path, predictor.encode(read()).encoding)
+            if not self.whole(key):
+                self._write(self.path(key), predictor.encode(read()).encoding)
             yield number
 
     def _write(self, path: Path, encoding: Encoding) -> None:
