@@ -55,9 +55,10 @@ def _open_zip(path: Path) -> tuple[Any, Store]:
     """A zipped zarr; also one whose folder was zipped with it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            root = _root_in(archive.namelist(), path)
+            names = archive.namelist()
     except STORE_ERRORS as error:
         raise DamagedImageError(f"{path} is a damaged zip file: {reason(error)}.", "Copy it again.") from error
+    root = _root_in(names, path)
     return _open_in_zip(ZipStore(path, mode="r", read_only=True), root, path)
 
 
@@ -69,10 +70,11 @@ def _open_remote_zip(url: str) -> tuple[Any, Store]:
 
     try:
         files = ZipFileSystem(fo=stream)
-        root = _root_in(files.zip.namelist(), url)
+        names = files.zip.namelist()
     except STORE_ERRORS as error:
         stream.close()
         raise DamagedImageError(f"{url} is a damaged zip file: {reason(error)}.", "Upload it again.") from error
+    root = _root_in(names, url)
     store = FsspecStore(AsyncFileSystemWrapper(files, asynchronous=True), read_only=True, path=root)
     return _open_in_zip(store, "", url)
 

@@ -57,7 +57,7 @@ class ColorTable:
         if not ids.size or not ids.any():
             return np.zeros(ids.shape, np.uint8)
         known = np.minimum(ids, values.size - 1)
-        colors: Bytes = values[known]
+        colors: Bytes = np.asarray(values[known])  # an array for a single pixel too
         unknown = (ids != 0) & ((colors == 0) | (known != ids))
         if unknown.any():
             colors = np.where(unknown, 1 + ids % SHADES, colors).astype(np.uint8)

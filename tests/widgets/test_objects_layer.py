@@ -44,6 +44,15 @@ def test_neighbours_of_one_class_differ_in_shade() -> None:
     assert len(set(table.of(np.array([1, 2, 3])).tolist())) == 3
 
 
+def test_a_hidden_object_is_hidden_in_a_single_pixel_too() -> None:
+    table = ColorTable()
+    table.set([7], [0])
+    table.hide([7])
+
+    assert table.of(np.array(7)) == 0
+    assert not table.of(np.array([7, 0])).any()
+
+
 def test_another_class_is_one_write() -> None:
     table = ColorTable()
     table.set([7], [0])
