@@ -6,7 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+if HERE not in known:
+    os.environ["PYTHONPATH"] = os.pathsep.join([HERE, *filter(None, known)])
