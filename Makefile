@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 EXTRAS := desktop,slides,geo,remote,distributed,test
 # CI adds a tenth of the slow tests, another one for each commit.
 SLOW := $(if $(CI),--slow-part commit)
+# A process for each core, four at most: each may hold a window or a model. Tests of a file share what they set up.
+SIDE := -n logical --maxprocesses 4 --dist loadfile
 # Real windows on a shared machine are now and then late; a test that fails twice more has a reason.
 AGAIN := $(if $(CI),--reruns 2)
 
@@ -27,15 +29,15 @@ demo: $(STAMP) ## Click bundled coins, print the table, write demo_output/ (no s
 
 test: check ## All checks, then the fast tests
 	@.ci/system-libraries
-	@$(BIN)/python -m pytest -q $(SLOW) $(AGAIN)
+	@$(BIN)/python -m pytest -q $(SIDE) $(SLOW) $(AGAIN)
 
 test-slow: $(STAMP) ## Every test, the slow ones too
 	@.ci/system-libraries
-	@$(BIN)/python -m pytest -q --slow-part all
+	@$(BIN)/python -m pytest -q $(SIDE) --slow-part all
 
 test-qt6: $(STAMP6) ## The window's tests on PyQt6
 	@.ci/system-libraries
-	@QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(VENV6)/bin/python -m pytest -q tests/widgets $(AGAIN)
+	@QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(VENV6)/bin/python -m pytest -q $(SIDE) tests/widgets $(AGAIN)
 
 check: $(STAMP) ## Lint, types, import contracts, napari manifest
 	@$(BIN)/ruff check .

@@ -41,7 +41,10 @@ def _prepare_environment() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(GUARD), *filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(ROOT / "training")]
     )
-    # Every process of a test on its own two threads: more only makes them wait for each other.
+    # Every process of a test on its own two threads, one where tests run side by side: more only makes them wait for
+    # each other.
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
     if os.environ.get("QT_API") == "pyqt6":
         # The PyQt6 run reads the other packages from an environment that holds PyQt5 too; nothing may use it.
