@@ -59,7 +59,10 @@ def main() -> None:
     """Measure, print, append."""
     args = _arguments()
     image = huge_image(args.folder, args.side)
-    with tempfile.TemporaryDirectory(prefix="accept-to-screen-", ignore_cleanup_errors=True) as folder, open_image(image) as source:
+    with (
+        tempfile.TemporaryDirectory(prefix="accept-to-screen-", ignore_cleanup_errors=True) as folder,
+        open_image(image) as source,
+    ):
         project = Path(folder, "accept.relay")
         make_objects(image, project, args.there)
         accepts: list[Accept] = []

@@ -30,7 +30,10 @@ def main() -> None:
     """Measure, print, append."""
     args = _arguments()
     image = huge_image(args.folder, args.side)
-    with tempfile.TemporaryDirectory(prefix="gui-stall-", ignore_cleanup_errors=True) as folder, open_image(image) as source:
+    with (
+        tempfile.TemporaryDirectory(prefix="gui-stall-", ignore_cleanup_errors=True) as folder,
+        open_image(image) as source,
+    ):
         project = Path(folder, "stall.relay")
         make_objects(image, project, args.there)
         with open_window(image, project=project, checkpoint=args.checkpoint) as window, StallMeter() as meter:

@@ -36,7 +36,10 @@ def main() -> None:
     args = _arguments()
     large, small = (huge_image(args.folder, side) for side in (args.large_side, args.small_side))
     starts: Starts = defaultdict(list)
-    with screen() as environment, tempfile.TemporaryDirectory(prefix="open-memory-", ignore_cleanup_errors=True) as folder:
+    with (
+        screen() as environment,
+        tempfile.TemporaryDirectory(prefix="open-memory-", ignore_cleanup_errors=True) as folder,
+    ):
         report, full = Path(folder, "report.json"), Path(folder, "full.relay")
         make_objects(large, full, args.objects)
         for turn in range(args.n + 1):

@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--region", default="0,0,1600,1600", metavar="Y0,X0,Y1,X1")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--no-instances", action="store_true", help="leave the self-clicks out")
     parser.add_argument("--no-workers", action="store_true", help="leave the dask workers out")
     args: argparse.Namespace = parse(parser)
     torch.set_num_threads(1)
@@ -59,8 +60,9 @@ def main() -> None:
     with open_image(args.image) as source, tempfile.TemporaryDirectory() as scratch:
         bench = Bench(source, Box(*map(int, args.region.split(","))), predictor, Path(scratch))
         figures, details = throughput(bench, args.repeats)
-        more, numbers = instances(bench)
-        figures, details = figures + more, details | numbers
+        if not args.no_instances:
+            more, numbers = instances(bench)
+            figures, details = figures + more, details | numbers
         if not args.no_workers:
             more, numbers = workers(bench, args.repeats)
             figures, details = figures + more, details | numbers
