@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ BOX_MARGIN = 0.06
 """How far outside a box its negative clicks stand, over its shorter side."""
 
 
-class Drawing:
+class Drawing(ABC):
     """What `ClickSession` inherits; its attributes are the session's."""
 
     source: Source
@@ -42,11 +43,13 @@ class Drawing:
     _object_id: int | None
     _object_px: Callable[[], float | None]
 
+    @abstractmethod
     def _moved(self) -> int:
-        raise NotImplementedError
+        """Something is to be computed anew; returns its generation."""
 
+    @abstractmethod
     def _encode_ahead(self, pair: ViewPair) -> None:
-        raise NotImplementedError
+        """Have the views encoded while the user looks."""
 
     # -- prompts of several clicks -----------------------------------------------------------------------------
 

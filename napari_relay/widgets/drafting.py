@@ -5,6 +5,7 @@ Every plane (t, z) has its own draft. Jobs run in order; what a job made of a dr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ DROPPED = (SupersededError, CancelledError, EngineClosedError)
 """Ends of a computation that are no failures: nobody wants its answer any more."""
 
 
-class Drafting:
+class Drafting(ABC):
     """What `ClickController` inherits; its attributes are the controller's."""
 
     workspace: Any
@@ -32,14 +33,17 @@ class Drafting:
     _leaving: list[Draft]
     _accepting: Accepting
 
+    @abstractmethod
     def cancel_prefetch(self) -> None:
-        raise NotImplementedError
+        """Give up what is being prepared."""
 
+    @abstractmethod
     def _refresh(self) -> None:
-        raise NotImplementedError
+        """Tell the window that something is new."""
 
+    @abstractmethod
     def _failed(self, error: BaseException) -> None:
-        raise NotImplementedError
+        """Tell the user of a job that went wrong."""
 
     @property
     def draft(self) -> Draft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QApplication,
@@ -16,11 +16,11 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_relay.widgets.folder_work import BROKEN, DONE, NEW, Entry, FolderWork
 from napari_relay.widgets.keys import edits_text
+from napari_relay.widgets.side_dock import SideDock
 from napari_relay.widgets.wording import plural
 
 ICON_PX = 64
@@ -28,16 +28,12 @@ ROWS = 3
 """Rows that are always in view."""
 
 
-class FolderPanel(QWidget):
+class FolderPanel(SideDock):
     """Shows a `FolderWork`, and hands over what the user does. Who makes it calls `shutdown`."""
-
-    closed = Signal()
-    """The user closed the panel; it is of no use any more."""
 
     def __init__(self, work: FolderWork) -> None:
         super().__init__()
         self.work = work
-        self._docked = False
         self.count = QLabel()
         self.list = QListWidget()
         self.list.setIconSize(QSize(ICON_PX, ICON_PX))
@@ -68,17 +64,6 @@ class FolderPanel(QWidget):
         """Let go of the work. A second call does nothing."""
         self.keys.uninstall()
         self.work.close()
-
-    def event(self, event: QEvent | None) -> bool:
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                # The dock's x: napari forgets the widget.
-                self.shutdown()
-                self.closed.emit()
-                self.deleteLater()
-        return bool(super().event(event))
 
     def _build(self) -> None:
         column = QVBoxLayout(self)

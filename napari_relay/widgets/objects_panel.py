@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QEvent, Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from napari_relay.geometry import Box, Plane
@@ -26,10 +25,11 @@ from napari_relay.widgets.propose_bar import ProposeBar, box_on_screen
 from napari_relay.widgets.propose_work import ProposeWork
 from napari_relay.widgets.review_panel import ReviewPanel
 from napari_relay.widgets.review_queue import ReviewQueue
+from napari_relay.widgets.side_dock import SideDock
 from napari_relay.widgets.threads import Runner, WindowThread
 
 
-class ObjectsPanel(QWidget):
+class ObjectsPanel(SideDock):
     """The table and the history of what the desk has open. Who makes it calls `shutdown`.
 
     Parameters
@@ -40,9 +40,6 @@ class ObjectsPanel(QWidget):
     make_runner : makes a runner for reading.
     """
 
-    closed = Signal()
-    """The user closed the panel; it is of no use any more."""
-
     def __init__(
         self,
         desk: Desk,
@@ -51,7 +48,6 @@ class ObjectsPanel(QWidget):
         make_runner: Callable[[], Runner] = WindowThread.single,
     ) -> None:
         super().__init__()
-        self._docked = False
         self._desk, self._notify, self._make_runner = desk, notify, make_runner
         self.book: Book | None = None
         pages = QWidget()
@@ -74,17 +70,6 @@ class ObjectsPanel(QWidget):
         self._picking = None
         self._desk.changed.disconnect(self._follow)
         self._close_book()
-
-    def event(self, event: QEvent | None) -> bool:
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                # The dock's x: napari forgets the widget.
-                self.shutdown()
-                self.closed.emit()
-                self.deleteLater()
-        return bool(super().event(event))
 
     def _follow(self, *_: object) -> None:
         """Open the book of another image, or show news of the one that is open."""

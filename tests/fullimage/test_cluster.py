@@ -25,7 +25,7 @@ from napari_relay.geometry import Box, Plane
 from napari_relay.sources import Source, open_image
 from napari_relay.views import Stretch, default_mix
 
-pytest.importorskip("distributed")
+pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 from napari_relay.fullimage.client import open_client
 from napari_relay.fullimage.cluster import DaskPool
 

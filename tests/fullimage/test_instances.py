@@ -168,7 +168,8 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_bundled_model_counts_objects_on_seams_right(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     from napari_relay.fullimage.direct import DirectSees
     from napari_relay.predictor import load_predictor
 

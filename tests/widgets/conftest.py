@@ -30,6 +30,7 @@ from napari_relay.sources import open_image
 from napari_relay.store import Project, PyramidWriter, open_pyramid
 from napari_relay.views import LOGIT_SIDE, Prediction, Stretch, measure_stretch
 from napari_relay.widgets.opening import Opened
+from napari_relay.widgets.state import Phase
 from napari_relay.widgets.turns import TakeAway
 from napari_relay.workspace.opening import pyramid_path
 
@@ -404,6 +405,16 @@ def window(shared_viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Window]:
     base.scale, base.translate, base.rotate = (1, 1), (0, 0), 0
     QTest.qWait(10)
     qtbot.waitUntil(lambda: not relay_threads(), timeout=60_000)
+
+
+@pytest.fixture
+def ready(window: Any) -> Any:
+    """The window with its image open and nothing clicked."""
+    window.click(100, 100)
+    window.wait(Phase.PROPOSAL)
+    window.key(Qt.Key.Key_Escape)
+    window.wait(Phase.READY)
+    return window
 
 
 def relay_threads() -> list[str]:

@@ -40,23 +40,13 @@ def key(window: Any, text: str) -> None:
 
 
 @pytest.fixture
-def open(window: Any) -> Any:
-    """The image is open, nothing is clicked."""
-    window.click(100, 100)
-    window.wait(Phase.PROPOSAL)
-    window.key(Qt.Key.Key_Escape)
-    window.wait(Phase.READY)
-    return window
-
-
-@pytest.fixture
-def square(open: Any) -> Any:
+def square(ready: Any) -> Any:
     """One object: the square [220:280, 40:110]."""
-    open.click(250, 75)
-    open.wait(Phase.PROPOSAL)
-    open.key(Qt.Key.Key_Return)
-    open.until(lambda: open.workspace.project.count() == 1)
-    return open
+    ready.click(250, 75)
+    ready.wait(Phase.PROPOSAL)
+    ready.key(Qt.Key.Key_Return)
+    ready.until(lambda: ready.workspace.project.count() == 1)
+    return ready
 
 
 def mask(window: Any) -> np.ndarray:
@@ -67,8 +57,8 @@ def mask(window: Any) -> np.ndarray:
     return whole
 
 
-def test_a_new_object_is_painted_stroke_by_stroke_and_taken_back(open: Any) -> None:
-    window = open
+def test_a_new_object_is_painted_stroke_by_stroke_and_taken_back(ready: Any) -> None:
+    window = ready
     key(window, "b")
     assert window.dock.panels.tools.buttons["brush"].isChecked()
     assert not window.dock.panels.tools.hint.isHidden()
@@ -96,8 +86,8 @@ def test_a_new_object_is_painted_stroke_by_stroke_and_taken_back(open: Any) -> N
     assert stored.checkpoint is None
 
 
-def test_a_stroke_shows_while_it_is_painted(open: Any) -> None:
-    window = open
+def test_a_stroke_shows_while_it_is_painted(ready: Any) -> None:
+    window = ready
     before = window.pixel(30, 240)
     key(window, "b")
     window.dock.drawing.set_width(31)
@@ -133,8 +123,8 @@ def test_strokes_on_an_object_are_written_at_once_each_as_one_action(square: Any
     window.until(lambda: project.object(1).area == area)
 
 
-def test_a_proposal_is_erased_from_before_accept(open: Any) -> None:
-    window = open
+def test_a_proposal_is_erased_from_before_accept(ready: Any) -> None:
+    window = ready
     window.click(200, 300)
     window.wait(Phase.PROPOSAL)
     key(window, "e")
@@ -147,8 +137,8 @@ def test_a_proposal_is_erased_from_before_accept(open: Any) -> None:
     window.until(lambda: mask(window)[200, 320])
 
 
-def test_a_lasso_adds_an_area_and_with_shift_takes_it_away(open: Any) -> None:
-    window = open
+def test_a_lasso_adds_an_area_and_with_shift_takes_it_away(ready: Any) -> None:
+    window = ready
     key(window, "l")
     draw(window, (20, 200), (20, 300), (80, 300), (80, 200))
     window.wait(Phase.PROPOSAL)
@@ -159,8 +149,8 @@ def test_a_lasso_adds_an_area_and_with_shift_takes_it_away(open: Any) -> None:
     assert mask(window)[50, 220]
 
 
-def test_box_and_scribble_ask_the_model(open: Any) -> None:
-    window = open
+def test_box_and_scribble_ask_the_model(ready: Any) -> None:
+    window = ready
     key(window, "x")
     draw(window, (55, 55), (100, 100), (146, 146))
     window.wait(Phase.PROPOSAL)
@@ -194,8 +184,8 @@ def test_objects_inside_a_rectangle_are_deleted_as_one_action(square: Any) -> No
     window.until(lambda: project.count() == 6)
 
 
-def test_pan_and_zoom_work_in_the_middle_of_a_tool_and_esc_leaves_it(open: Any) -> None:
-    window = open
+def test_pan_and_zoom_work_in_the_middle_of_a_tool_and_esc_leaves_it(ready: Any) -> None:
+    window = ready
     key(window, "b")
     camera = window.viewer.scene.camera
     for button, modifiers in ((MIDDLE, NO_KEY), (LEFT, CONTROL)):
@@ -218,8 +208,8 @@ def test_pan_and_zoom_work_in_the_middle_of_a_tool_and_esc_leaves_it(open: Any) 
     assert len(window.shown.clicks) == 1
 
 
-def test_a_tool_is_left_with_the_click_tool(open: Any) -> None:
-    window = open
+def test_a_tool_is_left_with_the_click_tool(ready: Any) -> None:
+    window = ready
     before = len(window.viewer.mouse_drag_callbacks), len(window.viewer.mouse_double_click_callbacks)
     key(window, "e")
     draw(window, (10, 10), (10, 20))  # nothing is there

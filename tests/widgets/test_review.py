@@ -37,16 +37,6 @@ def new_object(box: Box, score: float | None = None) -> NewObject:
 
 
 @pytest.fixture
-def ready(window: Any) -> Any:
-    """The window with its image open."""
-    window.click(100, 100)
-    window.wait(Phase.PROPOSAL)
-    window.key(Qt.Key.Key_Escape)
-    window.wait(Phase.READY)
-    return window
-
-
-@pytest.fixture
 def review(ready: Any) -> Any:
     """The panel over eight proposals, the doubtful ones first."""
     window = ready
