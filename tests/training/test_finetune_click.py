@@ -12,7 +12,9 @@ from napari_relay.model import ClickModel, ModelConfig
 from napari_relay.model.encoder import Encoding
 from napari_relay.model.network import FIRST
 from relay_training.finetune_cache import Encodings, Row
-from relay_training.finetune_click import ClickTraining, changed_tensors, is_out_of_memory
+from relay_training.finetune_click import ClickTraining, between, changed_tensors, is_out_of_memory
+from relay_training.finetune_click_head import best_share
+from relay_training.finetune_judge import Played
 from relay_training.finetune_objective import LearnObjective, joined, part_of, tasks_of
 from relay_training.finetune_parts import merge_parts, open_parts
 from relay_training.finetune_recipe import Recipe
@@ -86,6 +88,30 @@ def test_low_rank_additions_change_nothing_at_first_and_merging_changes_nothing(
     merge_parts(opened)
     assert torch.allclose(predicted(opened, encodings), moved, atol=1e-4)
     assert opened.state_dict().keys() == model.state_dict().keys()
+
+
+def test_half_of_the_way_is_the_mean_of_start_and_what_was_learned(model, encodings) -> None:
+    from copy import deepcopy
+
+    learned = deepcopy(model)
+    with torch.no_grad():
+        learned.head.pixels.out.weight.add_(1.0)
+    half = between(model, learned, 0.5)
+
+    mean = (model.head.pixels.out.weight + 0.5).half().float()
+    assert torch.equal(half.head.pixels.out.weight, mean)
+    assert changed_tensors(half, model.state_dict()).keys() == {"head.pixels.out.weight"}
+    assert between(model, learned, 1.0) is learned
+    assert not changed_tensors(between(model, learned, 0.0), model.state_dict())
+
+
+def test_weights_are_kept_as_far_as_they_need_fewer_clicks_and_no_farther() -> None:
+    def played(clicks: int) -> list[Played]:
+        return [Played("object", (*[0.5] * (clicks - 1), 0.9))]
+
+    assert best_share({"sized": played(3), "half": played(3), "after": played(4)}) == "sized"
+    assert best_share({"sized": played(4), "half": played(3), "after": played(3)}) == "half"
+    assert best_share({"sized": played(4), "half": played(3), "after": played(2)}) == "after"
 
 
 @pytest.mark.slow

@@ -195,6 +195,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def between(start: ClickModel, learned: ClickModel, share: float) -> ClickModel:
+    """The network that lies `share` of the way from the start to what was learned, its head rounded as it is stored."""
+    if share == 1:
+        return learned
+    model, from_, to = copy.deepcopy(learned), start.head.state_dict(), learned.head.state_dict()
+    with torch.no_grad():
+        for name, value in model.head.state_dict().items():
+            if not torch.equal(from_[name], to[name]):
+                value.copy_(torch.lerp(from_[name], to[name], share).half())
+    return model.eval()
+
+
 def changed_tensors(model: ClickModel, start: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of the head that differ from the start's."""
     state = model.state_dict()
