@@ -24,6 +24,7 @@ import numpy as np
 from napari_relay.engine import InProcessEngine
 from napari_relay.geometry import Box
 from napari_relay.learn import JobFolder, LearnJob, Material
+from napari_relay.model.checkpoint import content_hash, default_checkpoint, load_state, read_card
 from napari_relay.predictor import Predictor, load_predictor
 from napari_relay.session import ClickSession
 from napari_relay.sources import Source
@@ -159,6 +160,19 @@ def measure(
     return runs, predictor
 
 
+def measure_before(pictures: PictureSet, arguments: argparse.Namespace) -> tuple[list[ObjectRun], Predictor]:
+    """`measure` with the bundled checkpoint, kept in the work folder under its hash and the number of objects."""
+    state = content_hash(load_state(read_card(default_checkpoint())))
+    kept = arguments.work / f"{pictures.name}-before-{state[:8]}-{arguments.per_picture}.json"
+    if kept.exists():
+        runs = [ObjectRun(**{**run, "ious": tuple(run["ious"])}) for run in json.loads(kept.read_text())]
+        return runs, load_predictor(None, device="cpu", threads=arguments.threads)
+    runs, base = measure(pictures, None, arguments)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps([asdict(run) for run in runs]))
+    return runs, base
+
+
 def clicks(runs: Sequence[ObjectRun], target: float) -> list[int]:
     return [clicks_to_reach(run.ious, target) for run in runs]
 
@@ -197,7 +211,7 @@ def main() -> None:
         sys.exit(f"Skipped: {arguments.data} has no {', '.join(missing)} (images/ and labels/).")
     rows: dict[str, list[dict[str, Any]]] = {}
     for pictures in find_sets(arguments.data, arguments.sets):
-        before, base = measure(pictures, None, arguments)
+        before, base = measure_before(pictures, arguments)
         for seed in range(arguments.seeds):
             result, checkpoint = learned(pictures, arguments, seed)
             after, _ = measure(pictures, checkpoint, arguments, base)
