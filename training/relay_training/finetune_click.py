@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_relay.model.encoder import Encoding
 from napari_relay.model.network import ClickModel
@@ -21,7 +19,7 @@ from relay_training.finetune_cache import Encodings, Row
 from relay_training.finetune_objective import LearnObjective, LearnTasks, joined, part_of, replayed, tasks_of
 from relay_training.finetune_parts import groups, merge_parts, open_parts
 from relay_training.finetune_recipe import Recipe
-from relay_training.fit import Average, learning_rate
+from relay_training.fit import Average, learning_rate, plain_attention
 from relay_training.objective import Weights
 from relay_training.regions import sample_generators
 from relay_training.tasks import draw_tasks
@@ -137,8 +135,7 @@ class ClickTraining:
         self, encoding: Encoding, tasks: LearnTasks, rows: slice, rngs: Sequence[np.random.Generator], share: float
     ) -> dict[str, float]:
         part = encoding.map(lambda values: values[rows])
-        # On a CPU the plain product is faster than the fused attention, whose backward pass is slow for small windows.
-        with sdpa_kernel(SDPBackend.MATH) if not torch.cuda.is_available() else nullcontext():
+        with plain_attention():
             with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
                 prepared = self.model.head.prepare(part)
                 losses = self._objective(self.model.head, prepared, part_of(tasks, rows), rngs)
