@@ -62,9 +62,6 @@ def main() -> None:
         )
         for name, value in seconds.items()
     ]
-    if seconds:
-        slowest = max(seconds, key=lambda name: seconds[name])
-        figures.append(Figure("export, slowest format", seconds[slowest], "s", LIMIT_S, f"{slowest}, {what}"))
     notes = "\n".join(f"Refused by {name}: {why}" for name, why in refused.items())
     publish(
         args, figures, {"seconds": seconds, "computing": computing, "bytes an object": sizes, "refused": refused}, notes

@@ -27,6 +27,8 @@ OccupiedTiles = Callable[[Box], Sequence[tuple[int, int]]]
 
 LARGEST_SOURCE_PX = (4 * TILE) ** 2
 """Level-0 pixels held at once (16 MiB of ids)."""
+LARGEST_BLOCK_PX = TILE
+"""Side of the blocks up to which `reduce_levels` is worth it: a piece reads so much beyond its border."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,37 @@ class Blocks:
 
     def source_box(self, box: Box) -> Box:
         """The level-0 pixels of the blocks of a box of level pixels."""
-        y, x = self._starts(0, box.y0, box.y1), self._starts(1, box.x0, box.x1)
+        y, x = self.edges(box)
         return Box(int(y[0]), int(x[0]), int(y[-1]), int(x[-1]))
+
+    def beginning_in(self, box: Box) -> Box:
+        """The level pixels whose blocks begin in a level-0 box; boxes that cut the image cut the level, too."""
+        y0, x0 = self._first(0, box.y0), self._first(1, box.x0)
+        return Box(y0, x0, max(y0, self._first(0, box.y1)), max(x0, self._first(1, box.x1)))
+
+    def edges(self, box: Box) -> tuple[Edges, Edges]:
+        """Where the blocks of a box of level pixels begin, by rows and by columns, and where the last ones end."""
+        return self._starts(0, box.y0, box.y1), self._starts(1, box.x0, box.x1)
+
+    @property
+    def largest_px(self) -> int:
+        """Longest side that a block can have."""
+        return max(-(-full // size) for full, size in zip(self.full, self.shape, strict=True))
 
     def reduce(self, source: Labels, box: Box) -> Labels:
         """Level pixels, uint32 [y, x] over `box`, from the level-0 ids of `source_box(box)`."""
-        y, x = self._starts(0, box.y0, box.y1), self._starts(1, box.x0, box.x1)
+        y, x = self.edges(box)
         return majority(source, y - y[0], x - x[0])
 
     def _pixel(self, axis: int, index: int) -> int:
         return ((2 * index + 1) * self.shape[axis]) // (2 * self.full[axis])
+
+    def _first(self, axis: int, index: int) -> int:
+        """The first level pixel whose block begins at `index` or after it."""
+        if index >= self.full[axis]:
+            return self.shape[axis]
+        pixel = self._pixel(axis, index)
+        return pixel + int(self._starts(axis, pixel, pixel)[0] < index)
 
     def _starts(self, axis: int, first: int, stop: int) -> Edges:
         """First level-0 pixel of each level pixel of [first, stop], the end of the last one included."""
@@ -70,11 +93,11 @@ def majority(source: Labels, rows: Edges, columns: Edges) -> Labels:
     """
     if (source == source[0, 0]).all():
         return np.full((rows.size - 1, columns.size - 1), source[0, 0], np.uint32)
-    y, used_y = _block_indices(rows)  # [blocks y, side y]
-    x, used_x = _block_indices(columns)  # [blocks x, side x]
+    y, used_y = block_indices(rows)  # [blocks y, side y]
+    x, used_x = block_indices(columns)  # [blocks x, side x]
     pixels = source if used_y.all() and used_x.all() else source[np.ix_(y.ravel(), x.ravel())]
     blocks = pixels.reshape(*y.shape, *x.shape)  # [blocks y, side y, blocks x, side x]
-    lowest, highest = _reduce_blocks(np.minimum, blocks), _reduce_blocks(np.maximum, blocks)
+    lowest, highest = reduce_blocks(np.minimum, blocks), reduce_blocks(np.maximum, blocks)
     mixed = lowest != highest
     if mixed.any():
         row, column = np.nonzero(mixed)
@@ -124,14 +147,14 @@ def majority_of_parts(parts: Iterable[Labels]) -> int:
     return max(total, key=lambda label: (total[label], label), default=0)
 
 
-def _block_indices(edges: Edges) -> tuple[Edges, npt.NDArray[np.bool_]]:
+def block_indices(edges: Edges) -> tuple[Edges, npt.NDArray[np.bool_]]:
     """Pixel indices of each block, [blocks, longest side]; a shorter block repeats its last pixel, marked unused."""
     indices = edges[:-1, None] + np.arange(int(np.diff(edges).max()))
     used = indices < edges[1:, None]
     return np.minimum(indices, edges[1:, None] - 1), used
 
 
-def _reduce_blocks(function: np.ufunc, blocks: Labels) -> Labels:
+def reduce_blocks(function: np.ufunc, blocks: Labels) -> Labels:
     """Minimum or maximum of each block: [blocks y, blocks x]. Along y first, where numpy is fast."""
     lines = function.reduce(blocks, axis=1)  # [blocks y, blocks x, side x]
     if lines.shape[2] > 16:
@@ -139,14 +162,21 @@ def _reduce_blocks(function: np.ufunc, blocks: Labels) -> Labels:
     return cast(Labels, functools.reduce(function, [lines[:, :, i] for i in range(lines.shape[2])]).copy())
 
 
-def _most_frequent(blocks: Labels) -> Labels:
-    """The most frequent non-zero id of each row of [blocks, pixels], the higher one of equals; 0 without any."""
+def runs_of_rows(
+    blocks: Labels,
+) -> tuple[npt.NDArray[np.intp], Labels, npt.NDArray[np.int64]]:
+    """The ids of each row of [blocks, pixels], and how often each is there: (row, id, number), by row and id."""
     ordered = np.sort(blocks, axis=1)
     new = np.ones(ordered.shape, bool)
     new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     starts = np.flatnonzero(new)
-    lengths = np.diff(np.append(starts, ordered.size)).astype(np.uint64)
-    labels = ordered.ravel()[starts].astype(np.uint64)
-    weights = np.where(labels == 0, np.uint64(0), (lengths << np.uint64(32)) | labels)
-    best = np.maximum.reduceat(weights, np.flatnonzero(starts % blocks.shape[1] == 0))
+    lengths = np.diff(np.append(starts, ordered.size)).astype(np.int64)
+    return starts // max(1, blocks.shape[1]), ordered.ravel()[starts], lengths
+
+
+def _most_frequent(blocks: Labels) -> Labels:
+    """The most frequent non-zero id of each row of [blocks, pixels], the higher one of equals; 0 without any."""
+    rows, labels, lengths = runs_of_rows(blocks)
+    weights = np.where(labels == 0, 0, lengths).astype(np.uint64) << np.uint64(32) | labels
+    best = np.maximum.reduceat(weights, np.searchsorted(rows, np.arange(blocks.shape[0])))
     return (best & np.uint64(0xFFFFFFFF)).astype(np.uint32)

@@ -20,6 +20,7 @@ from napari_relay.formats import FORMATS, export
 from napari_relay.formats.registry import find_format
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import ProjectReader, open_pyramid
+from napari_relay.store.majority import Blocks
 
 RASTERS = ("ome-zarr", "label-tiff")
 NAMES = {"ome-zarr": ["labels.ome.zarr", "labels.zarr"], "label-tiff": ["labels.tif", "labels.ome.tif"]}
@@ -290,3 +291,30 @@ def export_module_of(function: Callable[..., Any]) -> Any:
     import sys
 
     return sys.modules[function.__module__]
+
+
+@pytest.mark.parametrize("kept", [96, 2])
+@pytest.mark.parametrize("level_shapes", [None, [(2501, 2703), (1100, 1400), (630, 700), (3, 2)]])
+def test_every_level_of_an_ome_zarr_is_what_the_rule_gives_from_level_0(
+    new_project, tmp_path, monkeypatch, level_shapes, kept
+):
+    monkeypatch.setattr("napari_relay.formats.chunk_buffer._KEPT", kept)  # chunks make room and are taken up again
+    shape = (2501, 2703)
+    project = new_project(shape, (1, 2))
+    rng = np.random.default_rng(2)
+    y, x = np.ogrid[:200, :200]
+    for _ in range(60):
+        top, left = int(rng.integers(0, shape[0] - 200)), int(rng.integers(0, shape[1] - 200))
+        mask = np.hypot(y - 99.5, x - 99.5) < rng.uniform(4, 100)
+        project.accept(Box(top, left, top + 200, left + 200), mask, plane=Plane(0, 1), overlap="allow")
+
+    finish(export(project, tmp_path / "labels.ome.zarr", level_shapes=level_shapes))
+
+    group = zarr.open_group(tmp_path / "labels.ome.zarr", mode="r")
+    full = project.labels(Box(0, 0, *shape), Plane(0, 1))
+    assert len(list(group.array_keys())) == (4 if level_shapes is None else len(level_shapes))
+    for name in group.array_keys():
+        level = group[name][...]
+        blocks = Blocks(shape, level.shape[-2:])
+        np.testing.assert_array_equal(level[1], blocks.reduce(full, Box(0, 0, *blocks.shape)))
+        assert not level[0].any()
