@@ -15,7 +15,7 @@ import typer
 from napari_relay.cli.console import drive, err, out, print_json
 from napari_relay.cli.options import CheckpointOption, DeviceOption, JsonOption, ProjectOption
 from napari_relay.cli.outputs import load_model
-from napari_relay.cli.propose_classes import Wish, class_request, classify_image, images_of
+from napari_relay.cli.propose_classes import Wish, class_request, classify
 from napari_relay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def propose(
         if mode == "semantic":
             classes = class_request(region, plane, to, like, scale, probabilities, everywhere, overwrite, resume, anew)
             wish = Wish(project, checkpoint, device, _client(opened, scheduler, workers))
-            rows = [classify_image(path, classes, wish, scale, relearn=relearn) for path in images_of(image, wish, to)]
-            report: dict[str, Any] = {"folder": image, "images": rows} if len(rows) > 1 else rows[0]
+            report: dict[str, Any] = classify(image, classes, wish, scale, relearn=relearn)
         else:
             request, named = _request(
                 mode, region, plane, like or [], class_name, scale, one_scale, everywhere, resume, anew

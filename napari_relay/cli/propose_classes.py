@@ -72,12 +72,13 @@ def _check_card(card: ClassCard, workspace: Workspace, scale: float | None) -> N
 
 
 def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None, request: ClassRequest) -> None:
+    from napari_relay.learn import Shelf
     from napari_relay.predictor import load_predictor
     from relay_training.class_head import train_class_head
     from relay_training.class_head_material import ClassLesson
 
     step = 0 if scale is None else 2 * round(math.log2(scale))
-    predictor = load_predictor(wish.checkpoint, device=wish.device)
+    predictor = load_predictor(wish.checkpoint or Shelf(workspace.project).current(), device=wish.device)
     learning = train_class_head(
         workspace.project, workspace.source, predictor=predictor, lesson=ClassLesson(step=step, plane=request.plane)
     )
@@ -93,18 +94,66 @@ def _learn_classes(workspace: Workspace, wish: Wish, scale: float | None, reques
     err.print("The class head that was there stays.", highlight=False)
 
 
-def images_of(image: str, wish: Wish, to: Path | None) -> list[str]:
-    """The image, or those of a folder."""
-    from napari_relay.sources.folders import images_in, is_image_folder
+def classify(image: str, request: ClassRequest, wish: Wish, scale: float | None, *, relearn: bool) -> dict[str, Any]:
+    """Classes of one image, or of each of a folder; the report as JSON values."""
+    from napari_relay.sources.folders import is_image_folder
 
     if not is_image_folder(Path(image)):
-        return [image]
-    if wish.project is not None or to is not None:
+        return classify_image(image, request, wish, scale, relearn=relearn)
+    if wish.project is not None or request.out is not None:
         raise UsageError("A folder's images have a project and a result each.", "Leave --project and --out out.")
-    images = [str(path) for path in images_in(Path(image))]
+    return _classify_folder(Path(image), request, wish, scale, relearn=relearn)
+
+
+def _classify_folder(
+    folder: Path, request: ClassRequest, wish: Wish, scale: float | None, *, relearn: bool
+) -> dict[str, Any]:
+    """Every image of a folder; those that an interrupted run has finished are passed over."""
+    from napari_relay.fullimage.folder_job import FolderJob
+    from napari_relay.sources.folders import images_in
+
+    images = images_in(folder)
     if not images:
-        raise UsageError(f"There is no image in {image}.", "Name a folder with images in it.")
-    return images
+        raise UsageError(f"There is no image in {folder}.", "Name a folder with images in it.")
+    plan = {"mode": "semantic", "probabilities": request.probabilities, "scale": scale}
+    job = FolderJob(folder, plan, resume=request.resume, anew=request.anew)
+    there = [path for path in images if path.name not in job.done and _map_of(path, request).exists()]
+    if job.begun and not request.overwrite:
+        # None was there when the job began: it was killed between the last image's result and its own note of it.
+        for path in there:
+            if not _unfinished(path):
+                job.finish(path.name, _report(str(path), _map_of(path, request)))
+    elif there and not request.overwrite:
+        raise UsageError(f"{_map_of(there[0], request)} is there already.", "Replace such results (--overwrite).")
+    job.begin()
+    for path in images:
+        if path.name not in job.done:
+            job.finish(path.name, classify_image(str(path), request, wish, scale, relearn=relearn))
+    return {"folder": str(folder), "images": job.remove()}
+
+
+def _map_of(image: Path, request: ClassRequest) -> Path:
+    from napari_relay.fullimage.request import class_map_path
+
+    return class_map_path(_project_of(image), request)
+
+
+def _unfinished(image: Path) -> bool:
+    from napari_relay.fullimage.job import job_folder
+
+    return job_folder(_project_of(image)).exists()
+
+
+def _project_of(image: Path) -> Path:
+    return image.with_name(f"{image.name}.relay")
+
+
+def _report(image: str, where: Path) -> dict[str, Any]:
+    """What is known of a result whose own report was lost."""
+    import zarr
+
+    ours: Any = zarr.open_group(where, mode="r").attrs["napari-relay"]
+    return {"image": image, "out": str(where), "mode": "semantic", "classes": list(ours["classes"])}
 
 
 def class_request(

@@ -9,7 +9,6 @@ the package distributed; `client.py` says so where it is missing.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,24 +110,24 @@ class DaskPool:
         tools = Tools(work, str(Path(source.path).absolute()), source.levels, source.fingerprint, make_sees)
         client.register_plugin(tools, name=PLUGIN)
 
-    def run(self, tasks: Iterable[Task], /) -> Generator[tuple[Task, list[Candidate]], None, None]:
+    def run(self, tasks: Iterable[Task | None], /) -> Generator[tuple[Task, list[Candidate]], None, None]:
         """See `Pool`."""
-        waiting = deque(tasks)
-        futures: dict[str, Task] = {}
+        waiting = iter(tasks)
+        running: dict[str, Task] = {}
         done = as_completed()
+        room = AHEAD * max(1, sum(self._client.nthreads().values()))
 
-        def send(count: int) -> None:
-            for _ in range(min(count, len(waiting))):
-                task = waiting.popleft()
+        def fill() -> None:
+            while len(running) < room and (task := next(waiting, None)) is not None:
                 future = self._client.submit(_do, task, pure=False, retries=RETRIES)
-                futures[future.key] = task
+                running[future.key] = task
                 done.add(future)
 
-        send(AHEAD * max(1, sum(self._client.nthreads().values())))
+        fill()
         try:
             for future in done:
-                yield futures.pop(future.key), _result(future)
-                send(1)
+                yield running.pop(future.key), _result(future)
+                fill()
         finally:
             left = [future for future in done.futures if not future.done()]
             if left:

@@ -51,9 +51,21 @@ class FolderJob:
             )
         self.done = known["done"]
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run before this one has begun it."""
+        return self._path.exists()
+
+    def begin(self) -> None:
+        """Leave word that the job is under way."""
+        self._write()
+
     def finish(self, name: str, report: dict[str, Any]) -> None:
         """Remember that an image is finished."""
         self.done[name] = report
+        self._write()
+
+    def _write(self) -> None:
         partial = self._path.with_name(f"{NAME}.partial")
         partial.write_text(json.dumps({"plan": self._plan, "done": self.done}), encoding="utf-8")
         os.replace(partial, self._path)

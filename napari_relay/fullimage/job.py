@@ -7,8 +7,7 @@ the tasks that are done, and ends with the same objects.
 from __future__ import annotations
 
 import shutil
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +63,12 @@ class Does(Protocol):
 class Pool(Protocol):
     """Does tasks, in any order."""
 
-    def run(self, tasks: Iterable[Task], /) -> Generator[tuple[Task, list[Candidate]], None, None]:
-        """Each task with what it found, as they end; closing the generator gives up the rest."""
+    def run(self, tasks: Iterable[Task | None], /) -> Generator[tuple[Task, list[Candidate]], None, None]:
+        """Each task with what it found, as they end; closing the generator gives up the rest.
+
+        `tasks` is asked for the next one only when there is room for it. Where it gives None, nothing can be begun
+        before something that runs has ended: it is asked again then.
+        """
         ...
 
 
@@ -75,16 +78,17 @@ class LocalPool:
     def __init__(self, work: Does, source: Source, sees: Sees, threads: int = 2) -> None:
         self._work, self._source, self._sees, self._threads = work, source, sees, threads
 
-    def run(self, tasks: Iterable[Task], /) -> Generator[tuple[Task, list[Candidate]], None, None]:
+    def run(self, tasks: Iterable[Task | None], /) -> Generator[tuple[Task, list[Candidate]], None, None]:
         """See `Pool`."""
-        waiting = deque(tasks)
+        waiting = iter(tasks)
         running: dict[Future[list[Candidate]], Task] = {}
         with ThreadPoolExecutor(self._threads, thread_name_prefix="whole image") as threads:
             try:
-                while waiting or running:
-                    while waiting and len(running) < 2 * self._threads:
-                        task = waiting.popleft()
+                while True:
+                    while len(running) < 2 * self._threads and (task := next(waiting, None)) is not None:
                         running[threads.submit(self._work.do, task, self._source, self._sees)] = task
+                    if not running:
+                        return
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         yield running.pop(future), future.result()
             finally:
@@ -205,17 +209,36 @@ def is_known(project: Project, one: Candidate, plane: Plane) -> bool:
     return False
 
 
-def do_tasks(job: JobFile, tasks: Sequence[Task], pool: Pool, kind: str) -> Generator[Step, None, None]:
-    """Do the tasks that are not done yet, and keep what they find."""
+def in_order(tasks: Sequence[Task], done: Collection[str]) -> Iterator[Task | None]:
+    """Tasks that need nothing of each other."""
+    yield from tasks
+
+
+def do_tasks(
+    job: JobFile,
+    tasks: Sequence[Task],
+    pool: Pool,
+    kind: str,
+    order: Callable[[Sequence[Task], Collection[str]], Iterator[Task | None]] = in_order,
+) -> Generator[Step, None, None]:
+    """Do the tasks that are not done yet, and keep what they find.
+
+    Parameters
+    ----------
+    order : from the tasks that are left, and the names of those that are done (which grow meanwhile), the next one to
+        begin, or None while it must wait for one that runs.
+    """
     done = job.done()
     left = [task for task in tasks if task.name not in done]
     count, found = len(tasks) - len(left), 0
     yield Step(count, len(tasks))
-    results = pool.run(left)
+    results = pool.run(order(left, done))
     try:
         for task, candidates in results:
             job.finish(task.name, kind, candidates)
+            done.add(task.name)
             count, found = count + 1, found + len(candidates)
             yield Step(count, len(tasks), found)
     finally:
         results.close()
+    assert count == len(tasks), "a task waited for one that was never begun"

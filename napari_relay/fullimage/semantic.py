@@ -7,7 +7,8 @@ several processes may write them; the blending knows nothing of the order, so th
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ class ClassWork:
         seen: set[Place] = set()
         for row, column in self.grid.cells():
             for place in self.grid.contributors(row, column):
-                if place not in seen and not self.grid.view(place).box.intersect(self.grid.region).empty:
+                if place not in seen and self._shows_region(place):
                     yield Task("view", place)
                 seen.add(place)
 
@@ -97,6 +98,26 @@ class ClassWork:
         """A task for each cell."""
         for row, column in self.grid.cells():
             yield Task("cell", Place(self.grid.step, row, column))
+
+    def order(self, tasks: Sequence[Task], done: Collection[str]) -> Iterator[Task | None]:
+        """Views row by row, and each cell as soon as its views are there: it is blended, packed and written while the
+        model looks at the next views."""
+        views = deque(task for task in tasks if task.kind == "view")
+        cells = deque(task for task in tasks if task.kind == "cell")
+        while views or cells:
+            if cells and all(name in done for name in self._needs(cells[0])):
+                yield cells.popleft()
+            elif views:
+                yield views.popleft()
+            else:
+                yield None
+
+    def _needs(self, cell: Task) -> list[str]:
+        places = self.grid.contributors(cell.place.row, cell.place.column)
+        return [Task("view", place).name for place in places if self._shows_region(place)]
+
+    def _shows_region(self, place: Place) -> bool:
+        return not self.grid.view(place).box.intersect(self.grid.region).empty
 
     def _view(self, place: Place, source: Source, sees: Sees) -> None:
         view = self.grid.view(place)
@@ -184,11 +205,10 @@ def classify_image(job: JobFile, work: ClassWork, pool: Pool) -> Generator[Step,
         The scale is no power of two.
     """
     check_scale(work.grid)
-    views, cells = list(work.views()), list(work.cells())
+    tasks = [*work.views(), *work.cells()]
     make_result(work)
-    yield from do_tasks(job, views, pool, TILES)
-    yield from do_tasks(job, cells, pool, TILES)
-    return len(views) + len(cells)
+    yield from do_tasks(job, tasks, pool, TILES, work.order)
+    return len(tasks)
 
 
 def check_scale(grid: Grid) -> None:

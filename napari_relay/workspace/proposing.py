@@ -178,7 +178,8 @@ def classify(workspace: Workspace, request: ClassRequest, client: Any = None) ->
     head = (request.head or class_head_path(project.path)).absolute()
     card = read_class_card(head)
     out = class_map_path(project.path, request).absolute()
-    if out.exists() and not request.overwrite:
+    goes_on = request.resume and job_folder(project.path).exists()
+    if out.exists() and not (request.overwrite or goes_on):
         raise UsageError(f"{out} is there already.", "Replace it (--overwrite), or choose another place (--out).")
     grid = Grid(source.shape, card.step, checked_region(source.shape, request.region))
     check_scale(grid)
@@ -191,12 +192,14 @@ def classify(workspace: Workspace, request: ClassRequest, client: Any = None) ->
         result = ClassMap(
             job.folder / "result.ome.zarr", card.names, card.colors, request.probabilities, source.pixel_size_um
         )
-        classes = ClassWork(work, head, job.folder, result)
-        sees = EngineSees(workspace.engine)
-        pool = _pool(workspace, classes, sees, client)
-        yield from classify_image(job, classes, pool)
-        if out.exists():
-            shutil.rmtree(out)
-        shutil.move(result.path, out)
+        if not (job.fact("whole") and not result.path.exists()):  # else it was killed just after the move
+            classes = ClassWork(work, head, job.folder, result)
+            sees = EngineSees(workspace.engine)
+            pool = _pool(workspace, classes, sees, client)
+            yield from classify_image(job, classes, pool)
+            job.set_fact("whole", True)
+            if out.exists():
+                shutil.rmtree(out)
+            shutil.move(result.path, out)
         remove_job(job)
     return out

@@ -255,6 +255,73 @@ def test_a_class_for_every_pixel_goes_where_it_is_told(run: Run, image: Path, tm
     assert run("propose", image, "--mode", "semantic", "--out", tmp_path / "map.ome.zarr").code == 2
 
 
+def test_a_folder_of_class_maps_goes_on_with_the_image_it_was_at(
+    run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari_relay.cli.propose_classes as command
+
+    images = [image, image.with_name("b.png"), image.with_name("c.png")]
+    for other in images[1:]:
+        shutil.copy(image, other)
+    for one in images:
+        put_class_head(one)
+    maps = [one.with_name(f"{one.name}.classes.ome.zarr") for one in images]
+    real, asked = command.classify_image, []
+
+    def interrupted(path: str, *rest: Any, **more: Any) -> Any:
+        asked.append(Path(path).name)
+        done = real(path, *rest, **more)
+        if asked == ["a.png", "b.png"]:
+            raise KeyboardInterrupt  # its result is there, the folder's job does not know it yet
+        return done
+
+    monkeypatch.setattr(command, "classify_image", interrupted)
+    assert run("propose", image.parent, "--mode", "semantic").code == 130
+    written = {path: path.stat().st_mtime_ns for one in maps[:2] for path in one.rglob("*")}
+    assert run("propose", image.parent, "--mode", "semantic").code == 2
+    assert run("propose", image.parent, "--mode", "semantic", "--resume", "--probabilities").code == 2
+    ran = run("propose", image.parent, "--mode", "semantic", "--resume", "--json")
+
+    assert ran.code == 0, ran.err
+    assert asked == ["a.png", "b.png", "c.png"]
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    rows = json.loads(ran.out)["images"]
+    assert [Path(row["out"]) for row in rows] == maps
+    assert [row["classes"] for row in rows] == [["background", "disc"]] * 3
+    assert not (image.parent / ".relay.propose.json").exists()
+    assert run("propose", image.parent, "--mode", "semantic").code == 2, "nothing is replaced unasked"
+
+
+def test_a_class_map_killed_half_way_in_a_folder_goes_on_there(
+    run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_relay.fullimage.job import LocalPool
+
+    other = image.with_name("b.png")
+    Image.fromarray(draw((500, 800), DISCS)).save(other)
+    for one in (image, other):
+        put_class_head(one)
+    real, done = LocalPool.run, []
+
+    def counted(self: LocalPool, tasks: Any) -> Any:
+        for task, found in real(self, tasks):
+            done.append(task.name)
+            yield task, found
+            if len(done) == 4:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalPool, "run", counted)
+    assert run("propose", image.parent, "--mode", "semantic", "--everywhere").code == 130
+    assert other.with_name("b.png.relay.job").is_dir()
+    ran = run("propose", image.parent, "--mode", "semantic", "--everywhere", "--resume", "--json")
+
+    assert ran.code == 0, ran.err
+    first = len({"view 0 0 0 0", "cell 0 0 0 0"} & set(done[:2]))
+    assert first == 2
+    assert len(done[2:]) == len(set(done[2:])), "no task of the second image is done twice"
+    assert len(json.loads(ran.out)["images"]) == 2
+
+
 def test_what_a_class_head_cannot_do_is_told(run: Run, image: Path) -> None:
     accept_first(image)
     put_class_head(image)

@@ -64,18 +64,21 @@ def instances(folder: Path, work: Work, pool: Any, kill: Any = None) -> list[tup
                 kill = None
 
 
-def kill_one(client: Any) -> None:
-    """Kill a worker's process as the system would."""
-    pid = next(iter(client.run(os.getpid).values()))
+def kill_one(client: Any) -> int:
+    """Kill a worker's process as the system would; its number."""
+    pid: int = next(iter(client.run(os.getpid).values()))
     os.kill(pid, signal.SIGKILL)
+    return pid
 
 
-def classes(folder: Path, work: Work, make_pool: Any) -> dict[str, bytes]:
+def classes(folder: Path, work: Work, make_pool: Any, kill: Any = None) -> dict[str, bytes]:
     with JobFile(folder) as job:
         result = ClassMap(folder / "r.zarr", ("background", "disc"), ("#808080", "#ff0000"))
         semantic = ClassWork(work, Path("head"), folder, result)
-        for _ in classify_image(job, semantic, make_pool(semantic)):
-            pass
+        for at in classify_image(job, semantic, make_pool(semantic)):
+            if kill is not None and at.done == 3:
+                kill()
+                kill = None
     written = [path for path in (folder / "r.zarr").rglob("*") if path.is_file()]
     files = {str(path.relative_to(folder)): path.read_bytes() for path in written}
     assert len(files) > 9
@@ -96,6 +99,23 @@ def test_a_cluster_gives_what_one_process_gives_and_survives_a_killed_worker(sli
     assert len(alone) == len(seam_discs(SHAPE))
     assert killed == alone
     assert map_there == map_alone
+
+
+@pytest.mark.slow
+def test_a_class_map_is_the_same_though_a_worker_is_killed_in_the_middle(slide: Source, tmp_path: Path) -> None:
+    work, killed = work_of(slide), []
+    alone = classes(tmp_path / "alone", work, lambda w: LocalPool(w, slide, BrightSees()))
+
+    with open_client(None, 2) as client:
+
+        def kill() -> None:
+            killed.append(kill_one(client))
+
+        there = classes(tmp_path / "there", work, lambda w: DaskPool(client, w, slide, SlowSees), kill)
+        assert killed
+        assert killed[0] not in client.run(os.getpid).values()
+
+    assert there == alone
 
 
 @pytest.mark.slow

@@ -152,6 +152,60 @@ def test_a_killed_job_ends_byte_for_byte_the_same(tmp_path: Path, pixels: np.nda
     assert files(tmp_path / "b" / whole.name) == files(whole)
 
 
+class OneByOne:
+    """Does a task at a time; remembers their order, and ends before the last `short` ones."""
+
+    def __init__(self, work: ClassWork, source: Any, most: int = 1000) -> None:
+        self.names: list[str] = []
+        self._do, self._most = lambda task: work.do(task, source, BrightSees()), most
+
+    def run(self, tasks: Any) -> Any:
+        for task in tasks:
+            if task is None or len(self.names) == self._most:
+                return
+            self.names.append(task.name)
+            yield task, self._do(task)
+
+
+def test_a_cell_is_written_as_soon_as_its_views_are_there(tmp_path: Path, pixels: np.ndarray) -> None:
+    from napari_relay.fullimage.jobfile import JobFile
+
+    with open_image(pixels) as source, JobFile(tmp_path) as job:
+        grid = Grid(source.shape, 0, Box(0, 0, *source.shape))
+        work = Work({0: grid}, Plane(), default_mix(source), Stretch.none(3), skip_empty=False)
+        classes = ClassWork(work, Path("head"), tmp_path, ClassMap(tmp_path / "r.zarr", CARD.names, CARD.colors))
+        half, rest = OneByOne(classes, source, 5), OneByOne(classes, source)
+        with pytest.raises(AssertionError, match="never begun"):
+            list(classify_image(job, classes, half))
+        steps = list(classify_image(job, classes, rest))
+
+    names = half.names + rest.names
+    cells = [name for name in names if name.startswith("cell")]
+    assert (steps[0].done, steps[-1].done, len(set(names))) == (5, 15, 15)
+    assert names.index(cells[0]) == 1, "the first cell needs only the first view"
+    for cell in grid.cells():
+        own = names.index(f"cell 0 {cell[0]} {cell[1]} 0")
+        assert all(names.index(f"view 0 {p.row} {p.column} 0") < own for p in grid.contributors(*cell))
+
+
+def test_a_map_killed_just_after_it_was_moved_is_whole(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari_relay.workspace.proposing as proposing
+
+    image = placed(tmp_path / "a", pixels)
+    with monkeypatch.context() as crash:
+        crash.setattr(proposing, "remove_job", lambda job: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            classified(image)
+    out = image.with_name("slide.png.classes.ome.zarr")
+    before = files(out)
+
+    assert classified(image, resume=True) == out
+    assert files(out) == before
+    assert not job_folder(image.with_name("slide.png.relay")).exists()
+
+
 def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, pixels: np.ndarray) -> None:
     image = placed(tmp_path / "a", pixels)
     out = classified(image)
