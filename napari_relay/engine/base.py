@@ -113,6 +113,11 @@ class Engine(ABC):
         with self._lock:
             self._arguments = {**self._arguments, **arguments}
 
+    def argument(self, name: str) -> object:
+        """An argument of the factory, as the last `update` left it; None where there is none."""
+        with self._lock:
+            return self._arguments.get(name)
+
     def start(self) -> None:
         """Make the service now, without waiting for it; does nothing where it is made or being made."""
         self._tell(Signal.START)

@@ -270,7 +270,9 @@ def _attributes(work: ClassWork, shapes: list[tuple[int, int]]) -> dict[str, Any
             "properties": [{"label-value": i, "class": name} for i, name in enumerate(result.names)],
         }
     region = work.grid.region
-    ours = {"classes": list(result.names), "region": [region.y0, region.x0, region.y1, region.x1]}
+    ours = {
+        "classes": list(result.names), "region": [region.y0, region.x0, region.y1, region.x1], "factor": work.factor,
+    }  # fmt: skip
     return {"ome": ome, "napari-relay": ours}
 
 

@@ -41,7 +41,6 @@ class WorkerComputing:
     def __init__(self, settings: WindowSettings) -> None:
         self.settings = settings
         self._engine: Any = None
-        self._last: Workspace | None = None
 
     def open(self, source: Source, project: Path | None) -> Workspace:
         from napari_relay.workspace import open_workspace
@@ -59,23 +58,25 @@ class WorkerComputing:
         engine = self._engine
         if engine is None:
             return
-        engine.update(**_arguments(settings))
+        arguments = _arguments(settings)
+        wanted = arguments.pop("checkpoint")
+        engine.update(**arguments)
+        # Another checkpoint only where another was chosen: what the image learned stays in use else.
+        if settings.checkpoint != before.checkpoint and wanted != engine.argument("checkpoint"):
+            if not settings.needs_new_worker(before) and str(engine.state) not in ("new", "failed"):
+                engine.call("set_checkpoint", wanted, lane="control")
+            engine.update(checkpoint=wanted)
         if settings.needs_new_worker(before):
             engine.restart()
-        elif settings.checkpoint != before.checkpoint and str(engine.state) not in ("new", "failed"):
-            engine.call("set_checkpoint", settings.checkpoint, lane="control")
 
     def _use_learned(self, workspace: Workspace) -> None:
         """What a project learned goes with its image; an image without gets the chosen checkpoint back."""
         from napari_relay.workspace.learning import learned_checkpoint
 
         learned = learned_checkpoint(workspace.project)
-        if learned is not None:
-            workspace.set_checkpoint(str(learned))
-        elif self._last is not None and self._last.object_px is not None:
-            # The image before had learned, perhaps only since it was opened.
-            workspace.set_checkpoint(self.settings.checkpoint or None)
-        self._last = workspace
+        wanted = (self.settings.checkpoint or None) if learned is None else str(learned)
+        if wanted != self._engine.argument("checkpoint"):
+            workspace.set_checkpoint(wanted)
 
     def close(self) -> None:
         if self._engine is not None:

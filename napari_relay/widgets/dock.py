@@ -89,7 +89,10 @@ class RelayWidget(QWidget):
         self._window: QMainWindow | None = None
         self._folder: Path | None = None
         self._classes = ClassWork(self.panels.classes, self.desk)
-        self._learning = LearnBinding(self.desk, self.panels.learn, WindowThread.single)
+        self._learning = LearnBinding(
+            self.desk, self.panels.learn, WindowThread.single, lambda: self.settings.checkpoint or None,
+            self.panels.model.show_learned,
+        )  # fmt: skip
         self.sides = SideDocks(self.desk, self.opener, self._notify, self._take_away)
         self._wanted = True
         self._ended = False
@@ -214,7 +217,13 @@ class RelayWidget(QWidget):
             self.desk.images.choose(images[index])
 
     def _checkpoint_chosen(self, name: str) -> None:
-        self._change_settings(self.settings.model_copy(update={"checkpoint": name}))
+        controller = self.desk.controller
+        if controller is not None:
+            # First, so that it is loaded once: the settings then ask for what is there already.
+            use = controller.workspace.set_checkpoint
+            self._jobs.submit(lambda: use(name), failed=lambda error: self._notify(sentence(error)))
+        if name != self.panels.model.learned:
+            self._change_settings(self.settings.model_copy(update={"checkpoint": name}))
 
     def _change_settings(self, settings: WindowSettings) -> None:
         self.settings = self.panels.settings.settings = settings

@@ -136,10 +136,25 @@ class Gallery(QWidget):
 
 
 class LearnBinding:
-    """Gives the panel a `LearnWork` on whatever image is open. Who makes it closes it; jobs go on."""
+    """Gives the panel a `LearnWork` on whatever image is open. Who makes it closes it; jobs go on.
 
-    def __init__(self, desk: Desk, panel: LearnPanel, make_runner: Callable[[], Runner]) -> None:
+    Parameters
+    ----------
+    fallback : see `LearnWork`.
+    in_use : told the file of the learned checkpoint that the open image's project names, "" for none, when it changes.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        panel: LearnPanel,
+        make_runner: Callable[[], Runner],
+        fallback: Callable[[], str | None] = lambda: None,
+        in_use: Callable[[str], None] = lambda file: None,
+    ) -> None:
         self._desk, self._panel, self._make_runner = desk, panel, make_runner
+        self._fallback, self._in_use = fallback, in_use
+        self._told = ""
         self.work: LearnWork | None = None
         self._timer = QTimer(panel)
         self._timer.setInterval(LOOK_MS)
@@ -164,11 +179,12 @@ class LearnBinding:
             return
         self._leave()
         if workspace is not None:
-            self.work = LearnWork(workspace, self._make_runner())
+            self.work = LearnWork(workspace, self._make_runner(), self._fallback)
             self.work.changed.connect(self._show)
             self._show(self.work.shown)
         else:
             self._panel.show_state(LearnShown(), has_image=False)
+            self._tell("")
 
     def _leave(self) -> None:
         if self.work is not None:
@@ -178,10 +194,16 @@ class LearnBinding:
 
     def _show(self, shown: LearnShown) -> None:
         self._panel.show_state(shown)
+        self._tell(shown.current)
         if shown.running and not self._timer.isActive():
             self._timer.start()
         elif not shown.running:
             self._timer.stop()
+
+    def _tell(self, current: str) -> None:
+        if current != self._told:
+            self._told = current
+            self._in_use(current)
 
     def _look(self) -> None:
         self._with(lambda work: work.look())

@@ -29,7 +29,7 @@ class LearnShown:
 
     status : "" before anything was learned, else a `LearnStatus`. words : what it is doing. share : of it all, 0..1.
     curve : (step, IoU of simulated clicks) of the part that runs now. result : of the last job that ended.
-    current : the checkpoint in use, "" for the program's. message : what went wrong.
+    current : file of the learned checkpoint that the project names, "" where it names none. message : what went wrong.
     """
 
     status: str = ""
@@ -54,6 +54,7 @@ class LearnWork:
     ----------
     workspace : of the image; stays its owner's.
     runner : owned; files and processes are touched in its thread.
+    fallback : the checkpoint that is chosen for images which have learned nothing; None is the default one.
 
     Attributes
     ----------
@@ -62,8 +63,10 @@ class LearnWork:
 
     changed = Signal(object)
 
-    def __init__(self, workspace: Any, runner: Runner) -> None:
-        self.workspace, self._runner = workspace, runner
+    def __init__(
+        self, workspace: Any, runner: Runner, fallback: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self.workspace, self._runner, self._fallback = workspace, runner, fallback
         self.shown = LearnShown()
         self._job: RunningJob | None = None
         self._follower: Follower | None = None
@@ -108,7 +111,7 @@ class LearnWork:
         """Use the checkpoint again that was used before."""
 
         def back() -> LearnShown:
-            self.workspace.roll_back()
+            self.workspace.roll_back(self._fallback())
             return replace(self.shown, promoted=False, current=self._current(), message="")
 
         self._do(back)
@@ -186,7 +189,7 @@ class LearnWork:
         from napari_relay.learn import Shelf
 
         path: Path | None = Shelf(self.workspace.project).current()
-        return "" if path is None else path.stem
+        return "" if path is None else str(path)
 
     # -- between -----------------------------------------------------------------------------------------------
 

@@ -18,10 +18,12 @@ SUFFIX = ".safetensors"
 class ModelPanel(QWidget):
     """Chooses a checkpoint; tells which one, and what is wrong with a file that is none.
 
-    Bundled checkpoints are known by name, carried ones by the path of their file.
+    Bundled checkpoints are known by name, carried ones by the path of their file. One that the open image has learned
+    is in use while that image is open, and is listed as long; `kept` is what was chosen for all others.
     """
 
     chosen = Signal(str)
+    """The user picked this one; where it is `learned`, only for the open image."""
     refused = Signal(str)
 
     def __init__(self, current: str, parent: QWidget | None = None) -> None:
@@ -38,8 +40,9 @@ class ModelPanel(QWidget):
             layout.addWidget(widget)
         for card in list_bundled():
             self._add(card.name, card)
-        self.current = ""
+        self.current = self.learned = ""
         self._show(current) or self._show(self.combo.itemData(0) or "")
+        self.kept = self.current
         self.combo.activated.connect(lambda index: self._pick(self.combo.itemData(index)))
         self.button.clicked.connect(self._browse)
 
@@ -56,11 +59,20 @@ class ModelPanel(QWidget):
         self._pick(name)
         return True
 
+    def show_learned(self, file: str) -> None:
+        """The open image uses this checkpoint, which it has learned; "": it has learned none, the kept one is used."""
+        before, self.learned = self.learned, file
+        if before and before not in (file, self.kept):
+            self.combo.removeItem(self.combo.findData(before))
+        self._show(file or self.kept)
+
     def _add(self, name: str, card: Card) -> None:
         self.combo.addItem(card.title if card.title != card.name else card.name, name)
 
     def _pick(self, name: str) -> None:
         if name != self.current and self._show(name):
+            if name != self.learned:
+                self.kept = name
             self.chosen.emit(name)
 
     def _show(self, name: str) -> bool:

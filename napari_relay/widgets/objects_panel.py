@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from qtpy.QtWidgets import QCheckBox, QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from napari_relay.geometry import Box, Plane
 from napari_relay.store import Change, StoredObject
+from napari_relay.widgets.class_map import ClassMapRead, read_class_map, show_class_map
 from napari_relay.widgets.cleaning_bar import CleaningBar
 from napari_relay.widgets.controller import ClickController, sentence
 from napari_relay.widgets.desk import Desk
 from napari_relay.widgets.drafts import Looked
 from napari_relay.widgets.drawing_bar import DrawingBar
 from napari_relay.widgets.history_panel import HistoryPanel
+from napari_relay.widgets.job import Job
 from napari_relay.widgets.looking import PickTool, fly_to
 from napari_relay.widgets.measured_rows import MeasuredRows
 from napari_relay.widgets.measures import pixel_area
@@ -27,6 +30,8 @@ from napari_relay.widgets.review_panel import ReviewPanel
 from napari_relay.widgets.review_queue import ReviewQueue
 from napari_relay.widgets.side_dock import SideDock
 from napari_relay.widgets.threads import Runner, WindowThread
+
+T = TypeVar("T")
 
 
 class ObjectsPanel(SideDock):
@@ -77,9 +82,10 @@ class ObjectsPanel(SideDock):
         if self.book is not None and self.book.controller is not controller:
             self._close_book()
         if self.book is None and controller is not None:
-            self.book = Book(controller, self._make_runner(), self._make_runner(), self._notify, self._seen)
+            self.book = Book(controller, self._make_runner, self._notify, self._seen)
             self.book.table.picked.connect(self._fly)
             self.book.review.picked.connect(self._look_at)
+            self.book.work.mapped.connect(self._read_map)
             for page in (self.book.table, self.book.review):
                 page.taken_up.connect(self._take_up)
             self._stack.addWidget(self.book.tabs)
@@ -106,6 +112,15 @@ class ObjectsPanel(SideDock):
             self.book.read_mask(object_id, self._desk.look_at)
         else:
             self._desk.look_at(None)
+
+    def _read_map(self, path: str) -> None:
+        if self.book is not None:
+            self.book.read(lambda: read_class_map(Path(path)), self._show_map)
+
+    def _show_map(self, read: ClassMapRead) -> None:
+        layer = self._desk.layer
+        if layer is not None and layer in self._desk.viewer.layers:
+            show_class_map(self._desk.viewer, layer, read)
 
     def _take_up(self, object_id: int) -> None:
         if self.book is not None:
@@ -140,7 +155,7 @@ class Book:
     Parameters
     ----------
     controller : of the image; its runner writes.
-    runner, jobs : read, and let the model propose; owned.
+    make_runner : makes a runner: one reads, one lets the model propose, one does what takes long; owned.
     notify : shows a sentence to the user.
     seen : (the part of the image that is on screen, its plane).
     """
@@ -148,11 +163,11 @@ class Book:
     def __init__(
         self,
         controller: ClickController,
-        runner: Runner,
-        jobs: Runner,
+        make_runner: Callable[[], Runner],
         notify: Callable[[str], None],
         seen: Callable[[], tuple[Box, Plane]],
     ) -> None:
+        runner = make_runner()
         self.controller, self._runner, self._notify = controller, runner, notify
         self._project = controller.workspace.project
         self._measured = MeasuredRows(self._project, controller.workspace.source)
@@ -163,14 +178,15 @@ class Book:
         self.overlap = OverlapBar(controller, runner)
         self.queue = ReviewQueue(controller.workspace, runner, self.write)
         self.review = ReviewPanel(self.queue)
-        self.work = ProposeWork(controller.workspace, jobs)
+        self.work = ProposeWork(controller.workspace, make_runner())
         self.find = ProposeBar(self.work, lambda: self.table.selected_ids().tolist(), seen, notify)
         self.tabs = QTabWidget()
         self.measure = QCheckBox("Measurements")
         self.measure.setToolTip("Shape and intensities of the rows in view; of all: export --out table.csv")
         self.measure.toggled.connect(self._show_measurements)
         self.overlap.add(self.measure)
-        self.cleaning = CleaningBar(controller, runner)
+        self.cleaning_job = Job(make_runner())
+        self.cleaning = CleaningBar(controller, runner, self.cleaning_job, notify)
         self.tabs.addTab(_page(self.table, self.overlap, self.cleaning), "Objects")
         self.tabs.addTab(_page(self.find, self.review), "Review")
         self.tabs.addTab(self.history, "History")
@@ -190,6 +206,10 @@ class Book:
     def _show_measurements(self, wanted: bool) -> None:
         self._measured.wanted = wanted
         self.model.set_columns((*self._plain, *(self._measured.columns() if wanted else ())))
+
+    def read(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Do something slow in the background and hand over what came of it, while the book is open."""
+        self._runner.submit(work, then, self._failed)
 
     def look_up(self, object_id: int, then: Callable[[StoredObject], None]) -> None:
         """Hand over an object as it is now; nothing when it is gone."""
@@ -225,6 +245,7 @@ class Book:
     def close(self) -> None:
         self._project.changed.disconnect(self._project_changed)
         self.work.close()
+        self.cleaning_job.close()
         self.queue.close()
         self.model.close()
         self._runner.close()

@@ -1,8 +1,10 @@
-"""Let the model propose: every object, or what is like the chosen ones; in the whole image or in what is on screen."""
+"""Let the model propose: every object, what is like the chosen ones, or a class for every pixel; in the whole image or
+in what is on screen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,27 +38,35 @@ class ProposeBar(QWidget):
     ) -> None:
         super().__init__()
         self._work, self._chosen, self._seen, self._notify = work, chosen, seen, notify
-        self.every, self.similar, self.stop = (
+        self._maps = False
+        self.every, self.similar, self.classes, self.stop = (
             QPushButton("Find every object"),
             QPushButton("Find similar"),
+            QPushButton("Class of every pixel"),
             QPushButton("Stop"),
         )
         self.every.setToolTip("Proposes all objects of the size of those that are there.")
         self.similar.setToolTip("Proposes what looks like the objects chosen in the table.")
+        self.classes.setToolTip(
+            "Maps the classes that were learned from the accepted objects; the map lies beside the project, in place "
+            "of the one before."
+        )
         self.stop.setToolTip("What is done is kept; the same search goes on from there.")
         self.where = QComboBox()
         self.where.addItems([WHOLE, SHOWN])
         self.bar, self.told = QProgressBar(), QLabel()
         row = QHBoxLayout(self)
         row.setContentsMargins(4, 0, 4, 0)
-        for widget in (self.every, self.similar, self.where, self.bar, self.told, self.stop):
+        for widget in (self.every, self.similar, self.classes, self.where, self.bar, self.told, self.stop):
             row.addWidget(widget)
         row.setStretchFactor(self.bar, 1)
         self.every.clicked.connect(lambda _=False: self._start("instances", ()))
         self.similar.clicked.connect(lambda _=False: self._start_similar())
+        self.classes.clicked.connect(lambda _=False: self._start("semantic", ()))
         self.stop.clicked.connect(lambda _=False: self._ask_to_stop())
         work.progress.connect(self._progress)
         work.ended.connect(self._ended)
+        work.mapped.connect(self._mapped)
         work.failed.connect(self._failed)
         self._show_running()
 
@@ -71,7 +81,9 @@ class ProposeBar(QWidget):
         region, plane = self._seen()
         whole = self.where.currentText() == WHOLE
         self._work.start(mode, like=like, region=None if whole else region, plane=plane)
+        self._maps = mode == "semantic"
         self.told.setText("Looking ...")
+        self.told.setToolTip("")
         self.bar.setRange(0, 0)
         self._show_running()
 
@@ -83,13 +95,19 @@ class ProposeBar(QWidget):
         self.bar.setRange(0, total)
         self.bar.setValue(done)
         time_left = f", {duration(left)} left" if left >= 0 and done < total else ""
-        self.told.setText(f"{plural(found, 'candidate')}{time_left}")
+        what = f"{done} of {total} parts" if self._maps else plural(found, "candidate")
+        self.told.setText(f"{what}{time_left}")
 
     def _ended(self, count: int) -> None:
         self._show_running()
         self.told.setText(
             "Stopped." if count < 0 else f"{plural(count, 'object')} proposed." if count else "Nothing new found."
         )
+
+    def _mapped(self, path: str) -> None:
+        self._show_running()
+        self.told.setText(f"Classes are in {Path(path).name}")
+        self.told.setToolTip(path)
 
     def _failed(self, error: BaseException) -> None:
         self._show_running()
@@ -98,7 +116,7 @@ class ProposeBar(QWidget):
 
     def _show_running(self) -> None:
         running = self._work.running
-        for widget in (self.every, self.similar, self.where):
+        for widget in (self.every, self.similar, self.classes, self.where):
             widget.setEnabled(not running)
         for widget in (self.bar, self.stop):
             widget.setVisible(running)

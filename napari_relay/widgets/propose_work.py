@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from psygnal import Signal
 
@@ -16,9 +16,9 @@ from napari_relay.widgets.threads import Runner
 
 if TYPE_CHECKING:
     # Only names here: scipy takes long to import, and the job's thread does it.
-    from napari_relay.fullimage import Proposed, Step
-    from napari_relay.fullimage.request import Request
+    from napari_relay.fullimage import Step
 
+T = TypeVar("T")
 TELL_S = 0.2
 
 
@@ -34,11 +34,13 @@ class ProposeWork:
     ----------
     progress : Signal(done, total, found, seconds left or -1).
     ended : Signal(number proposed; -1 when it was stopped).
+    mapped : Signal(folder of a class map); in place of `ended`.
     failed : Signal(exception).
     """
 
     progress = Signal(int, int, int, float)
     ended = Signal(int)
+    mapped = Signal(str)
     failed = Signal(object)
 
     def __init__(self, workspace: Any, runner: Runner) -> None:
@@ -47,8 +49,8 @@ class ProposeWork:
         self.running = False
 
     def start(
-        self, mode: Literal["instances", "similar"], *, like: tuple[int, ...] = (), region: Box | None = None,
-        plane: Plane | None = None,
+        self, mode: Literal["instances", "similar", "semantic"], *, like: tuple[int, ...] = (),
+        region: Box | None = None, plane: Plane | None = None,
     ) -> None:  # fmt: skip
         """Begin, or go on where the same job was stopped; nothing while one runs."""
         if self.running:
@@ -56,10 +58,15 @@ class ProposeWork:
         self.running = True
         self._stop.clear()
 
-        def run() -> int:
-            from napari_relay.fullimage.request import Request
+        def run() -> int | str:
+            from napari_relay.fullimage.request import ClassRequest, Request
 
-            return self._run(Request(mode=mode, like=like, region=region, plane=plane or Plane()))
+            workspace, at = self._workspace, plane or Plane()
+            if mode == "semantic":
+                done = self._run(workspace.classify, ClassRequest(region, at, overwrite=True))
+                return -1 if done is None else str(done)
+            proposed = self._run(workspace.propose, Request(mode=mode, like=like, region=region, plane=at))
+            return -1 if proposed is None else len(proposed.ids)
 
         self._runner.submit(run, self._done, self._broken)
 
@@ -72,22 +79,22 @@ class ProposeWork:
         self.stop()
         self._runner.close()
 
-    def _run(self, request: Request) -> int:
+    def _run(self, job: Callable[[Any], Generator[Step, None, T]], request: Any) -> T | None:
         try:
-            return self._drive(self._workspace.propose(replace(request, resume=True)))
+            return self._drive(job(replace(request, resume=True)))
         except UsageError:
             # What was stopped there was another job; if something else is wrong, it is wrong again.
-            return self._drive(self._workspace.propose(replace(request, anew=True)))
+            return self._drive(job(replace(request, anew=True)))
 
-    def _drive(self, steps: Generator[Step, None, Proposed]) -> int:
-        """Run to the end; the number of proposals, -1 when it was stopped."""
+    def _drive(self, steps: Generator[Step, None, T]) -> T | None:
+        """Run to the end; what came of it, None when it was stopped."""
         began, first, told = time.monotonic(), None, 0.0
         try:
             while True:
                 step = next(steps)
                 if self._stop.is_set():
                     steps.close()
-                    return -1
+                    return None
                 first = step.done if first is None else first
                 now = time.monotonic()
                 if now - told > TELL_S or step.done == step.total:
@@ -96,15 +103,18 @@ class ProposeWork:
                     left = (now - began) / new * (step.total - step.done) if new else -1.0
                     self._tell(step, left)
         except StopIteration as end:
-            result: Proposed = end.value
-            return len(result.ids)
+            result: T = end.value
+            return result
 
     def _tell(self, step: Step, left: float) -> None:
         self._runner.post(lambda: self.progress.emit(step.done, step.total, step.found, left))
 
-    def _done(self, count: int) -> None:
+    def _done(self, came: int | str) -> None:
         self.running = False
-        self.ended.emit(count)
+        if isinstance(came, str):
+            self.mapped.emit(came)
+        else:
+            self.ended.emit(came)
 
     def _broken(self, error: BaseException) -> None:
         self.running = False

@@ -179,8 +179,12 @@ class Workspace:
 
         return promote(self, result, anyway=anyway)
 
-    def roll_back(self) -> Path | None:
+    def roll_back(self, fallback: str | None = None) -> Path | None:
         """Use the checkpoint again that was in use before the last promotion; None is the one of the program.
+
+        Parameters
+        ----------
+        fallback : name or file of the checkpoint to use where none of this project's is left; None: the default one.
 
         Raises
         ------
@@ -189,7 +193,7 @@ class Workspace:
         """
         from napari_relay.workspace.learning import roll_back
 
-        return roll_back(self, None)
+        return roll_back(self, fallback)
 
     def set_checkpoint(self, checkpoint: str | None) -> None:
         """Use another checkpoint from the next click on: a bundled one's name or a file's path, None the default.

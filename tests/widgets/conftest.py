@@ -115,6 +115,7 @@ class FakeWorkspace:
         self.pyramid = open_pyramid(pyramid_path(project), self.project, shapes)
         self.writer = PyramidWriter(self.project, self.pyramid)
         self.project.changed.connect(self.writer.schedule)
+        self.checkpoints: list[str | None] = []
         self.closed = False
 
     def session(self, plane: Plane | None = None) -> ClickSession:
@@ -125,6 +126,9 @@ class FakeWorkspace:
 
     def ranked(self) -> Any:
         return rank(self.project)
+
+    def set_checkpoint(self, checkpoint: str | None) -> None:
+        self.checkpoints.append(checkpoint)
 
     def close(self) -> None:
         self.closed = True

@@ -20,6 +20,7 @@ from napari_relay.model.checkpoint import read_card
 from napari_relay.widgets.column import Fold
 from napari_relay.widgets.learn_panel import LearnPanel, summary, time_left
 from napari_relay.widgets.learn_work import HANDLED, LearnShown, LearnWork
+from napari_relay.widgets.model_panel import card_details
 from napari_relay.widgets.state import Phase
 from napari_relay.workspace.learning import promotable
 
@@ -83,7 +84,7 @@ def learning(fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fakes.Workspace, "learn", learn, raising=False)
     monkeypatch.setattr(fakes.Workspace, "promote", promote, raising=False)
     monkeypatch.setattr(
-        fakes.Workspace, "roll_back", lambda self: Shelf(self.project).roll_back(), raising=False
+        fakes.Workspace, "roll_back", lambda self, fallback: Shelf(self.project).roll_back(), raising=False
     )
 
 
@@ -150,6 +151,33 @@ def test_learn_shows_curve_and_time_and_promotes_what_is_better(ready: Any) -> N
     press(shown.back)
     window.until(lambda: shown.back.isHidden())
     assert Shelf(window.workspace.project).current() is None
+
+
+@pytest.mark.gui
+def test_the_model_panel_names_what_the_project_uses(ready: Any) -> None:
+    window = ready
+    model, bundled = window.dock.panels.model, window.dock.panels.model.current
+    listed = model.combo.count()
+    end(window, begin(window, better=True))
+    learned = Shelf(window.workspace.project).current()
+
+    assert model.current == str(learned)
+    assert model.combo.currentText() == read_card(str(learned)).title
+    assert model.card.toolTip() == card_details(read_card(str(learned)))
+    model.combo.setCurrentIndex(0)
+    model.combo.activated.emit(0)  # as a user picks another one, and comes back
+    window.until(lambda: window.workspace.checkpoints == [model.combo.itemData(0)])
+    place = model.combo.findData(str(learned))
+    model.combo.setCurrentIndex(place)
+    model.combo.activated.emit(place)
+    window.until(lambda: window.workspace.checkpoints[-1] == str(learned))
+    assert window.dock.settings.checkpoint == model.combo.itemData(0), "what one image learned is not kept for others"
+
+    press(panel(window).back)
+    window.until(lambda: panel(window).back.isHidden())
+    assert model.current in (bundled, model.combo.itemData(0))
+    assert model.combo.count() == listed
+    assert model.combo.findData(str(learned)) < 0
 
 
 @pytest.mark.gui

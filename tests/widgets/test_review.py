@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -274,3 +276,88 @@ def test_a_picture_of_an_object_at_the_border_and_of_a_huge_one(ready):
         picture = picture_of(workspace.source, workspace.contrast(), stored)
         assert picture.shape == (SIDE_PX, SIDE_PX, 3)
         assert view_of(stored.box, SIDE_PX).box.covers(stored.box)
+
+
+class SlowMap:
+    """Stands in for a semantic job: writes a real class map of a region, slowly."""
+
+    def __init__(self, workspace: Any) -> None:
+        self.requests: list[Any] = []
+        self.go = threading.Event()
+        self._workspace = workspace
+
+    def __call__(self, request: Any) -> Generator[Step, None, Path]:
+        from napari_relay.fullimage.plan import Grid, checked_region
+        from napari_relay.fullimage.request import class_map_path
+        from napari_relay.fullimage.semantic import ClassMap, ClassWork, make_result
+        from napari_relay.fullimage.work import Work
+        from napari_relay.geometry import Plane
+        from napari_relay.views import Stretch, default_mix
+
+        self.requests.append(request)
+        yield Step(2, 8)
+        self.go.wait(20)
+        yield Step(8, 8)
+        source, project = self._workspace.source, self._workspace.project.path
+        out = class_map_path(project, request)
+        shutil.rmtree(out, ignore_errors=True)
+        grid = Grid(source.shape, 0, checked_region(source.shape, request.region))
+        work = Work({0: grid}, Plane(), default_mix(source), Stretch.none(source.channels))
+        result = ClassMap(out, ("background", "cell"), ("#808080", "#ff00ff"))
+        group: Any = make_result(ClassWork(work, project, project.parent, result))
+        for level in range(len(list(group.array_keys()))):
+            group[str(level)][: 100 >> level, : 400 >> level] = 1
+        return out
+
+
+def class_maps(window: Any) -> list[Any]:
+    return [layer for layer in window.viewer.layers if "class map" in layer.metadata]
+
+
+def test_the_class_of_every_pixel_is_mapped_shown_and_its_place_named(window, review):
+    slow = window.workspace.classify = SlowMap(window.workspace)
+    bar, before = find_bar(window), window.pixel(50, 200)
+    QTest.mouseClick(bar.classes, Qt.MouseButton.LeftButton)
+    window.until(lambda: bar.bar.maximum() == 8 and bar.bar.value() == 2)
+    assert "2 of 8 parts" in bar.told.text()
+    assert not bar.classes.isEnabled()
+    QTest.mouseClick(bar.stop, Qt.MouseButton.LeftButton)
+    slow.go.set()
+    window.until(lambda: bar.told.text() == "Stopped.")
+    assert class_maps(window) == []
+
+    window.viewer.scene.camera.center, window.viewer.scene.camera.zoom = (150, 200), 2
+    window.settle()
+    bar.where.setCurrentText(SHOWN)
+    QTest.mouseClick(bar.classes, Qt.MouseButton.LeftButton)
+    window.until(lambda: len(class_maps(window)) == 1)
+
+    whole, part = slow.requests
+    out = Path(bar.told.toolTip())
+    assert whole.region is None
+    assert part.region == box_on_screen(window.dock.desk.layer, (300, 400))
+    assert whole.resume
+    assert out.is_dir()
+    assert out.name in bar.told.text()
+    (layer,) = class_maps(window)
+    assert layer.get_status((50, 200), world=True)["value"].endswith("class: cell")
+    window.until(lambda: np.abs(window.pixel(50, 200) - before).max() > 40)  # magenta lies over it
+    assert window.viewer.layers.index(layer) == window.viewer.layers.index(window.dock.desk.layer) + 1
+
+    QTest.mouseClick(bar.classes, Qt.MouseButton.LeftButton)
+    window.until(lambda: len(slow.requests) == 3 and bar.classes.isEnabled())
+    window.settle()
+    assert class_maps(window) == [layer], "the new map takes the place of the old one"
+
+
+def test_without_a_class_head_the_bar_says_what_to_do(window, review, monkeypatch):
+    from napari_relay.workspace.proposing import classify
+
+    notices: list[str] = []
+    bar = find_bar(window)
+    monkeypatch.setattr(bar, "_notify", notices.append)
+    window.workspace.classify = lambda request: classify(window.workspace, request)
+    QTest.mouseClick(bar.classes, Qt.MouseButton.LeftButton)
+    window.until(lambda: bool(notices))
+    assert "Learn the classes first" in notices[0]
+    assert bar.classes.isEnabled()
