@@ -44,6 +44,9 @@ def import_(
     image: Annotated[
         str | None, typer.Option("--image", help="The image, where it is not beside its project; for geo formats only.")
     ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Clean the masks by the project's settings (holes, islands, outlines).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take the objects of a file into a project, as one action that one undo takes back.
@@ -68,6 +71,7 @@ def import_(
             class_name=class_name,
             georeference=georeference_of(opened, image) if _is_geo(file, format_name) else None,
             overlap=overlap,
+            clean=clean,
         )
         report = drive(steps, "Importing")
         where = opened.path

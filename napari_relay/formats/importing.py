@@ -61,6 +61,7 @@ def import_file(
     class_name: str | None = None,
     georeference: Georeference | None = None,
     overlap: str | None = None,
+    clean: bool = False,
 ) -> Generator[Progress, None, ImportReport]:
     """Take the objects of a file, or of a folder of tiles, into a project; they get new numbers.
 
@@ -82,6 +83,8 @@ def import_file(
         Where the image lies on the Earth, for files in its coordinates.
     overlap : str, optional
         What becomes of pixels that belong to other objects: `allow` by default.
+    clean : bool
+        Clean the masks by the project's settings; by default they come in as they are.
 
     Yields
     ------
@@ -106,7 +109,8 @@ def import_file(
     if not (target.plane.t < project.sizes[0] and target.plane.z < project.sizes[1]):
         raise UsageError(f"{target.plane} is not one of the image's {project.sizes} planes (t, z).", "Choose another.")
     chosen = recognise(path, format)
-    return _run(project, path, chosen, target, class_name, {} if overlap is None else {"overlap": overlap})
+    settings = {"clean": clean} | ({} if overlap is None else {"overlap": overlap})
+    return _run(project, path, chosen, target, class_name, settings)
 
 
 def _run(
@@ -115,14 +119,14 @@ def _run(
     chosen: LabelFormat | RecordFormat,
     target: Target,
     class_name: str | None,
-    rule: Mapping[str, Any],
+    settings: Mapping[str, Any],
 ) -> Generator[Progress, None, ImportReport]:
     colors: dict[str, str] = {}
     ids: list[int] = []
     counted: Counter[str] = Counter()
 
     def pull(objects: Iterator[NewObject]) -> None:
-        done = project.import_objects(objects, summary=path.name, colors=colors, **rule)
+        done = project.import_objects(objects, summary=path.name, colors=colors, **settings)
         ids.extend(done.ids)
         counted["left out"] = len(done.left_out)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_relay.store.backup import restore_backup
 from napari_relay.store.check import Damage
-from napari_relay.store.cleaning import CleaningRules
 from napari_relay.store.dirty import DirtyTile, Journal
+from napari_relay.store.mask_cleaning import CleaningRules
 from napari_relay.store.overlap import Settled
 from napari_relay.store.project import Project
 from napari_relay.store.proposing import Answers, Taken

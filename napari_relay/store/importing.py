@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_relay.errors import EmptyProposalError, UsageError
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import actions, classes, objects, overlap, tiles
+from napari_relay.store import actions, classes, objects, overlap, raw_masks, tiles
 from napari_relay.store.provenance import now, user_name
 from napari_relay.store.values import Actor, Mask, NewObject, ObjectState, Overlap
 
@@ -61,8 +61,10 @@ def insert_all(
     colors: Mapping[str, str],
     rule: Overlap,
     actor: Actor,
+    clean: Callable[[CutObject], CutObject] | None = None,
 ) -> tuple[list[int], list[int], set[int]]:
-    """Write many objects as parts of one action, making the classes that they name.
+    """Write many objects as parts of one action, making the classes that they name. What `clean` changes of a mask
+    is kept as it was, too.
 
     Returns
     -------
@@ -86,11 +88,15 @@ def insert_all(
                 known[item.class_name] = _class_id(db, action, item.class_name, colors)
         except (EmptyProposalError, UsageError) as error:
             raise type(error)(f"Object {place + 1} of the import: {error.what}", error.fix) from error
+        raw, ready = ready, clean(ready) if clean is not None else ready
         settled = settle(db, ready, rule, actor)
         if settled.box.empty:
             left_out.append(place)
             continue
-        places[add(db, action, ready, settled, known[item.class_name])] = place
+        object_id = add(db, action, ready, settled, known[item.class_name])
+        if ready is not raw:
+            raw_masks.keep(db, action, object_id, raw.tiles, ready.tiles)
+        places[object_id] = place
         losers.update(settled.taken)
     gone = _swallowed(db, losers & places.keys())
     left_out += [places.pop(object_id) for object_id in gone]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from napari_relay.geometry import Box, Click, Plane
-from napari_relay.store import actions, classes, cleaning, importing, objects, opening, tiles
+from napari_relay.store import actions, classes, cleaning, importing, mask_cleaning, objects, opening, raw_masks, tiles
 from napari_relay.store import overlap as rules
 from napari_relay.store.bulk import check_unprotected
 from napari_relay.store.changing import count_words
@@ -133,8 +133,11 @@ class Project(Cleaning, Proposing):
         )  # fmt: skip
         # Cut and compressed before the transaction, so that it is short.
         raw = importing.cut(new, self.shape, self.sizes)
-        cut = cleaning.cleaned_object(raw, self.cleaning)
+        cleaned_by = self.cleaning
+        cut = cleaning.cleaned_object(raw, cleaned_by)
         with self._database.write() as db:
+            if (present := cleaning.get_rules(db)) != cleaned_by:  # chosen while this waited for its turn
+                cut = cleaning.cleaned_object(raw, present)
             settled = rules.require_left(importing.settle(db, cut, rules.get_rule(db, overlap), actor))
             name = classes.checked_name(class_name) if class_name else classes.current_class(db)
             action = actions.begin_action(
@@ -144,7 +147,7 @@ class Project(Cleaning, Proposing):
             class_info = classes.find_class(db, name) or classes.add_class(db, action, name)
             object_id = importing.add(db, action, cut, settled, class_info.id)
             if cut is not raw:
-                cleaning.keep_raw(db, action, object_id, raw.tiles, cut.tiles)
+                raw_masks.keep(db, action, object_id, raw.tiles, cut.tiles)
             actions.apply(db, action, "after", action)
             accepted = objects.get_objects(db, [object_id], self._read_mask)[0]
             others = self._changes_of_others(db, settled.taken)
@@ -158,6 +161,7 @@ class Project(Cleaning, Proposing):
         summary: str = "",
         colors: Mapping[str, str] | None = None,
         overlap: Overlap | str | None = Overlap.ALLOW,
+        clean: bool = False,
         actor: Actor = Actor.USER,
     ) -> Imported:
         """Take in many objects as one action, which one `undo` takes back.
@@ -176,6 +180,9 @@ class Project(Cleaning, Proposing):
         overlap : Overlap, optional
             What becomes of pixels that belong to other objects, earlier ones of the import too; None takes the
             project's rule. By default every mask comes in as it is.
+        clean : bool
+            Clean the masks as when they are accepted (`cleaning`). By default they come in as the file has them; the
+            next `set_cleaning` takes them along, too.
         actor : Actor
             Whether a person does it, or a model on its own.
 
@@ -188,8 +195,9 @@ class Project(Cleaning, Proposing):
         with self._database.write() as db:
             action = actions.begin_action(db, "import", "import", actor=actor)
             ids, left_out, losers = importing.insert_all(
-                db, action, new, self.shape, self.sizes, colors, rules.get_rule(db, overlap), actor
-            )
+                db, action, new, self.shape, self.sizes, colors, rules.get_rule(db, overlap), actor,
+                cleaning.cleaner(db) if clean else None,
+            )  # fmt: skip
             actions.set_summary(db, action, f"import {len(ids)} objects{f' from {summary}' if summary else ''}")
             done, changes = actions.get_action(db, action), objects.changes_of(db, ids, "import")
             changes += self._changes_of_others(db, losers)
@@ -222,9 +230,12 @@ class Project(Cleaning, Proposing):
             As `accept`; or there is no such object, or it is locked (to a model: or reviewed).
         """
         raw = tiles.checked_mask(box, mask, self.shape)
-        box, mask = cleaning.cleaned(*raw, self.cleaning)
+        cleaned_by = self.cleaning
+        box, mask = mask_cleaning.cleaned(*raw, cleaned_by)
         new: dict[str, Any] = {"n_clicks": len(clicks), "score": score, "seconds": seconds, "checkpoint": checkpoint}
         with self._database.write() as db:
+            if (present := cleaning.get_rules(db)) != cleaned_by:
+                box, mask = mask_cleaning.cleaned(*raw, present)
             objects.require_live(db, [object_id])
             check_unprotected(db, [object_id], actor)
             (before,) = objects.changes_of(db, [object_id], kind)
@@ -245,7 +256,7 @@ class Project(Cleaning, Proposing):
             old = objects.get_columns(db, object_id, list(new))
             actions.replace_tiles(db, action, object_id, tiles.split(settled.box, settled.mask))
             if mask is not raw[1]:
-                cleaning.keep_raw(db, action, object_id, tiles.split(*raw), tiles.split(box, mask))
+                raw_masks.keep(db, action, object_id, tiles.split(*raw), tiles.split(box, mask))
             actions.record_change(db, action, "object", [object_id], old, new)
             actions.apply(db, action, "after", action)
             revised = objects.get_objects(db, [object_id], self._read_mask)[0]

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from napari_relay.errors import EmptyProposalError, UsageError
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import actions, importing, objects, query, tiles
+from napari_relay.store import actions, importing, objects, query, raw_masks, tiles
 from napari_relay.store import overlap as rules
 from napari_relay.store.bulk import FOR_MODELS, check_unprotected
 from napari_relay.store.changing import as_ids, count_words
+from napari_relay.store.cleaning import cleaner
 from napari_relay.store.painting import Painting
 from napari_relay.store.query import Ids, ObjectFilter, Order
 from napari_relay.store.values import Action, Actor, Change, Imported, NewObject, ObjectState, Overlap, checked
@@ -51,7 +52,8 @@ class Proposing(Painting):
         Parameters
         ----------
         new : iterable of NewObject
-            Written one by one as they are yielded; their state becomes `proposed`, whatever it says.
+            Written one by one as they are yielded, their masks cleaned by the project's settings (`cleaning`); their
+            state becomes `proposed`, whatever it says.
         summary : str
             What the history says, for example "instances of the whole image".
         colors : mapping of class name to #rrggbb, optional
@@ -70,16 +72,14 @@ class Proposing(Painting):
             action = actions.begin_action(db, "propose", "propose", checkpoint=first.checkpoint, actor=Actor.MODEL)
             ids, left_out, _ = importing.insert_all(
                 db, action, map(_proposed, itertools.chain([first], items)), self.shape, self.sizes, colors or {},
-                Overlap.ALLOW, Actor.MODEL,
+                Overlap.ALLOW, Actor.MODEL, cleaner(db),
             )  # fmt: skip
             actions.set_summary(db, action, f"propose {count_words(ids)}{f': {summary}' if summary else ''}")
             done, changes = actions.get_action(db, action), objects.changes_of(db, ids, "propose")
         self._tell(changes)
         return Imported(done, tuple(ids), tuple(left_out))
 
-    def proposals(
-        self, order: Order | str = Order.DOUBT, *, box: Box | None = None, plane: Plane | None = None
-    ) -> Ids:
+    def proposals(self, order: Order | str = Order.DOUBT, *, box: Box | None = None, plane: Plane | None = None) -> Ids:
         """Ids of the proposals that wait for somebody to look at them, the most doubtful first; int64 [n].
 
         `rows` reads those that are looked at.
@@ -203,6 +203,7 @@ class Proposing(Painting):
             return None
         for loser in settled.taken:
             rules.cut_away(db, action, loser, settled.box, settled.mask)
+        raw_masks.hand_on(db, action, stored)
         new = {"state": state.value, "action_id": action}
         if settled.lost:
             actions.replace_tiles(db, action, object_id, tiles.split(settled.box, settled.mask))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from napari_relay.errors import EmptyProposalError, UsageError
 from napari_relay.geometry import Box
-from napari_relay.store import CleaningRules, ObjectState, Project
-from napari_relay.store.cleaning import cleaned
+from napari_relay.store import CleaningRules, NewObject, ObjectState, Project
+from napari_relay.store.mask_cleaning import cleaned
 
 WHOLE = Box(400, 400, 640, 640)
 """Over the corner of four mask tiles."""
@@ -157,3 +157,68 @@ def test_cleaning_leaves_something_inside_the_masks_box(seed, rules):
     assert new.shape == new_box.shape
     again = cleaned(box, mask, CleaningRules())
     assert again[1] is mask
+
+
+def test_proposals_are_cleaned_on_the_way_in_and_their_masks_come_back(project):
+    project.set_cleaning(CleaningRules(holes_px=9, islands_px=9))
+
+    proposed = project.propose([NewObject(WHOLE, ragged())])
+
+    expected = ragged()
+    expected[60:63, 60:63] = True
+    expected[10:13, 10:13] = False
+    np.testing.assert_array_equal(seen(project, proposed.ids[0]), expected)
+    project.accept_proposals(proposed.ids)
+    np.testing.assert_array_equal(seen(project, proposed.ids[0]), expected)
+    project.set_cleaning(CleaningRules())
+    np.testing.assert_array_equal(seen(project, proposed.ids[0]), ragged())
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_imports_come_in_as_they_are_unless_they_are_to_be_cleaned(project, clean):
+    project.set_cleaning(CleaningRules(smooth_px=4))
+    first = project.accept(WHOLE, ragged())
+    smooth = seen(project, first.id)
+
+    (imported,) = project.import_objects([NewObject(WHOLE, ragged())], clean=clean).ids
+
+    np.testing.assert_array_equal(seen(project, imported), smooth if clean else ragged())
+    project.set_cleaning(CleaningRules())
+    np.testing.assert_array_equal(seen(project, imported), ragged())
+    project.undo()
+    np.testing.assert_array_equal(seen(project, imported), smooth if clean else ragged())
+    project.set_cleaning(CleaningRules(smooth_px=4.5))
+    assert not np.array_equal(seen(project, imported), ragged()), "later settings count for imports too"
+
+
+def test_cleaning_very_many_tells_how_far_it_is_and_can_be_given_up(project):
+    ring = np.ones((9, 9), bool)
+    ring[4, 4] = False
+    ids = project.import_objects([NewObject(Box(12 * k, 0, 12 * k + 9, 9), ring) for k in range(80)]).ids
+    before = project.history()
+
+    steps = project.cleaning_steps(CleaningRules(holes_px=3))
+    assert next(steps) == (50, 80)
+    steps.close()
+
+    assert project.cleaning == CleaningRules()
+    assert project.history() == before
+    assert {stored.area for stored in project.rows(ids)} == {80}
+    project.accept(Box(0, 500, 9, 509), ring)  # the project is free again
+
+    assert list(project.cleaning_steps(CleaningRules(holes_px=3))) == [(50, 81), (81, 81)]
+    assert {stored.area for stored in project.rows(ids)} == {81}
+    project.undo()
+    assert {stored.area for stored in project.rows(ids)} == {80}
+
+
+def test_a_proposal_that_was_painted_on_before_it_was_accepted_keeps_the_stroke(project):
+    project.set_cleaning(CleaningRules(holes_px=9))
+    (found,) = project.propose([NewObject(WHOLE, ragged())]).ids
+    project.paint(found, Box(400, 400, 440, 440), np.ones((40, 40), bool))
+    painted = seen(project, found)
+
+    project.accept_proposals(found)
+    project.set_cleaning(CleaningRules())
+
+    np.testing.assert_array_equal(seen(project, found), painted)
