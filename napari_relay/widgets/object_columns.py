@@ -10,12 +10,18 @@ from napari_relay.widgets.measures import PixelArea
 
 
 @dataclass(frozen=True, slots=True)
+class ByMeasure:
+    """Sorted by the measurement of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `number` is set to the right; `edits` names what a cell can be edited as: "class" or "note".
-    Without an `order` it cannot be sorted by."""
+    """One column. `number` is set to the right; `edits` names what a cell can be edited as: "class" or "note"."""
 
     title: str
-    order: Order | None
+    order: Order | ByMeasure
     text: Callable[[StoredObject], str]
     number: bool = False
     edits: str = ""

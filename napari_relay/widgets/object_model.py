@@ -16,7 +16,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 
 from napari_relay.store import Change, ObjectFilter, Order, StoredObject
 from napari_relay.widgets.measures import PixelArea
-from napari_relay.widgets.object_columns import Column, columns
+from napari_relay.widgets.object_columns import ByMeasure, Column, columns
 from napari_relay.widgets.threads import Runner
 
 Ids = npt.NDArray[np.int64]
@@ -58,7 +58,8 @@ class ObjectModel(QAbstractTableModel):
         self.filter = ObjectFilter()
         self.keep: Ids = np.zeros(0, np.int64)
         self._project, self._runner = project, runner
-        self._order, self._descending = Order.ID, False
+        self._order: Order | ByMeasure = Order.ID
+        self._descending = False
         self._rows: dict[int, StoredObject] = {}
         self._read: OrderedDict[int, list[int]] = OrderedDict()
         """Pages that are as the project is, and their ids; what else is in `_rows` is shown until it is read again."""
@@ -165,16 +166,19 @@ class ObjectModel(QAbstractTableModel):
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         chosen, descending = self.columns[max(column, 0)].order, order == Qt.SortOrder.DescendingOrder
-        if chosen is not None and (chosen, descending) != (self._order, self._descending):
+        if (chosen, descending) != (self._order, self._descending):
             self._order, self._descending = chosen, descending
             self.load()
 
     def set_columns(self, shown: Sequence[Column]) -> None:
-        """Show other columns; their rows are read anew."""
+        """Show other columns; their rows are read anew. Sorted by one that is gone, they are sorted by id."""
         self.beginResetModel()
         self.columns = tuple(shown)
         self._read.clear()
         self.endResetModel()
+        if self._order not in [column.order for column in self.columns]:
+            self._order, self._descending = Order.ID, False
+            self.load()
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class ObjectTable(QWidget):
         self._last: tuple[int, ...] = ()
         self._wanted_id: int | None = None
         self._classes: tuple[str, ...] = ()
+        self.narrow: Callable[[ObjectFilter], ObjectFilter] = lambda wanted: wanted
         self.view = _Rows(model, self)
         self.text = Field()
         self.text.setPlaceholderText("Filter by note, author, class ...")
@@ -160,9 +161,13 @@ class ObjectTable(QWidget):
 
     def _filter(self) -> None:
         name, state = self.classes.currentData(), self.states.currentData()
-        self.model.set_filter(
-            ObjectFilter(class_names=(name,) if name else (), states=(state,) if state else (), text=self.text.text())
-        )
+        plain = ObjectFilter((name,) if name else (), (state,) if state else (), text=self.text.text())
+        self.model.set_filter(self.narrow(plain))
+
+    def set_narrow(self, narrow: Callable[[ObjectFilter], ObjectFilter]) -> None:
+        """Let something else narrow the filter further, from now on."""
+        self.narrow = narrow
+        self._filter()
 
     # -- selection ---------------------------------------------------------------------------------------------
 

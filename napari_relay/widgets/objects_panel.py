@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qtpy.QtWidgets import QCheckBox, QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from napari_relay.geometry import Box, Plane
-from napari_relay.store import Change, StoredObject
+from napari_relay.store import Change, ObjectFilter, StoredObject
 from napari_relay.widgets.class_map import ClassMapRead, read_class_map, show_class_map
 from napari_relay.widgets.cleaning_bar import CleaningBar
 from napari_relay.widgets.controller import ClickController, sentence
@@ -19,8 +19,9 @@ from napari_relay.widgets.drawing_bar import DrawingBar
 from napari_relay.widgets.history_panel import HistoryPanel
 from napari_relay.widgets.job import Job
 from napari_relay.widgets.looking import PickTool, fly_to
-from napari_relay.widgets.measured_rows import MeasuredRows
+from napari_relay.widgets.measured_rows import MeasuredFilter, MeasuredRows
 from napari_relay.widgets.measures import pixel_area
+from napari_relay.widgets.measuring import MeasuringBar
 from napari_relay.widgets.object_model import ObjectModel
 from napari_relay.widgets.object_table import ObjectTable
 from napari_relay.widgets.overlap_bar import OverlapBar
@@ -172,7 +173,6 @@ class Book:
         self._project = controller.workspace.project
         self._measured = MeasuredRows(self._project, controller.workspace.source)
         self.model = ObjectModel(self._measured, runner, pixel_area(controller.workspace.source))
-        self._plain = self.model.columns
         self.table = ObjectTable(self.model, self.write)
         self.history = HistoryPanel(self._project, runner, self.write)
         self.overlap = OverlapBar(controller, runner)
@@ -181,13 +181,13 @@ class Book:
         self.work = ProposeWork(controller.workspace, make_runner())
         self.find = ProposeBar(self.work, lambda: self.table.selected_ids().tolist(), seen, notify)
         self.tabs = QTabWidget()
-        self.measure = QCheckBox("Measurements")
-        self.measure.setToolTip("Shape and intensities of the rows in view; of all: export --out table.csv")
-        self.measure.toggled.connect(self._show_measurements)
-        self.overlap.add(self.measure)
+        self.measuring_job = Job(make_runner())
+        self.measuring = MeasuringBar(self._measured, self.model, runner, self.measuring_job, notify)
+        self.measuring.range_changed.connect(self._narrow)
+        self.overlap.add(self.measuring.shown)
         self.cleaning_job = Job(make_runner())
         self.cleaning = CleaningBar(controller, runner, self.cleaning_job, notify)
-        self.tabs.addTab(_page(self.table, self.overlap, self.cleaning), "Objects")
+        self.tabs.addTab(_page(self.table, self.measuring, self.overlap, self.cleaning), "Objects")
         self.tabs.addTab(_page(self.find, self.review), "Review")
         self.tabs.addTab(self.history, "History")
         # What is looked at lies over the image only while it is being looked at.
@@ -203,9 +203,12 @@ class Book:
         project = self._project
         self.controller.do(lambda: change(project))
 
-    def _show_measurements(self, wanted: bool) -> None:
-        self._measured.wanted = wanted
-        self.model.set_columns((*self._plain, *(self._measured.columns() if wanted else ())))
+    def _narrow(self, name: str, low: float, high: float) -> None:
+        def narrow(wanted: ObjectFilter) -> ObjectFilter:
+            plain = (wanted.class_names, wanted.states, wanted.box, wanted.plane, wanted.text)
+            return MeasuredFilter(*plain, name, low, high) if name else wanted
+
+        self.table.set_narrow(narrow)
 
     def read(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Do something slow in the background and hand over what came of it, while the book is open."""
@@ -246,6 +249,7 @@ class Book:
         self._project.changed.disconnect(self._project_changed)
         self.work.close()
         self.cleaning_job.close()
+        self.measuring_job.close()
         self.queue.close()
         self.model.close()
         self._runner.close()
@@ -255,6 +259,7 @@ class Book:
         self._runner.post(lambda: self._changed(change))
 
     def _changed(self, change: Change) -> None:
+        self._measured.project_changed(change)
         self.model.project_changed(change)
         self.cleaning.look()
         self.history.load()
