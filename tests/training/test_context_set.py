@@ -124,6 +124,19 @@ def test_training_views_of_a_group_differ_in_the_global_view_alone(tmp_path):
     assert len({view.picture for view in views}) == 4
 
 
+def test_views_that_come_together_share_their_local_view_and_nothing_else(tmp_path):
+    write_context_set(tmp_path / "set", 20)
+    config = read_data_config(CONFIG)
+    assert config.views.alike == 4
+
+    for first in (0, 4, 8):
+        views = [config.sampler(load_index(tmp_path / "set")).view(first + i) for i in range(4)]
+        assert all((view.image == views[0].image).all() for view in views)
+        assert len({view.picture // 10 for view in views}) == 1
+        assert len({view.global_image.tobytes() for view in views}) == 4
+        assert len({view.labels.tobytes() for view in views}) > 1
+
+
 def test_a_wrong_call_is_named(tmp_path, capsys):
     write_context_set(tmp_path / "set", 1)
     assert main(["context-set", str(tmp_path / "set")]) == 2

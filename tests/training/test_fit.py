@@ -164,6 +164,29 @@ def test_a_view_with_a_global_one_is_drawn_with_it_only(cache, tmp_path, train, 
     assert set(views.tolist()) == expected
 
 
+def test_views_that_belong_together_are_drawn_together(cache, tmp_path, monkeypatch):
+    run, data, drawn = Run(config(cache, tmp_path, batch=4, alike=2), make_fabric("32-true")), EncodingCache(cache), []
+    read = data.batch
+    monkeypatch.setattr(data, "batch", lambda indices, **how: drawn.append(indices) or read(indices, **how))
+
+    run.train_step(data)
+
+    (indices,) = drawn
+    assert [i % 2 for i in indices] == [0, 1, 0, 1]
+    assert indices[1] == indices[0] + 1
+    assert indices[3] == indices[2] + 1
+
+
+def test_gates_can_be_opened_at_the_start(cache, tmp_path):
+    shut, opened = (
+        Run(config(cache, tmp_path / name, train="trunk", open_gates=least), make_fabric("32-true")).model
+        for name, least in (("shut", 0.0), ("open", 0.3))
+    )
+    for before, after in zip(shut.encoder.relay.blocks, opened.encoder.relay.blocks, strict=True):
+        a, b = before.gate.detach(), after.gate.detach()
+        assert torch.equal(b, torch.where(a.abs() < 0.3, torch.tensor(0.3), a))
+
+
 def test_every_trainable_parameter_is_in_one_group(cache, tmp_path):
     run = Run(config(cache, tmp_path, train="trunk"), make_fabric("32-true"))
     grouped = [id(p) for group in run.optimiser.param_groups for p in group["params"]]

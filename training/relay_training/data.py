@@ -44,6 +44,8 @@ class ViewLaw:
     cut_p, cut : the view is smaller than the object (share up to `cut`) and holds a part of it.
     global_p : the wider view is read where there is one.
     flip_p : mirrored, and off photographs also turned by 90 degrees and upside down.
+    alike, tens : so many consecutive views differ in the picture only, each another one of the same `tens` of its set
+        (as in a context set, where such pictures have the same middle).
     """
 
     whole_p: float = 0.5
@@ -56,6 +58,8 @@ class ViewLaw:
     cut: float = 2.0
     global_p: float = 1.0
     flip_p: float = 0.5
+    alike: int = 1
+    tens: int = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,8 +131,10 @@ class ViewSampler:
 
     def view(self, number: int) -> TrainingView:
         """The view of that number."""
-        rng = np.random.default_rng((self.seed, number))
+        rng = np.random.default_rng((self.seed, number // self.law.alike))
         picture, focus, box = self._choose(rng)
+        if self.law.alike > 1:
+            picture = self._other(picture, number % self.law.alike)
         rule = self.objects.rule(picture)
         turn = self._draw_turn(rng, rule.domain)
         height, width = (int(v) for v in self.index.shapes[picture])
@@ -182,6 +188,13 @@ class ViewSampler:
         row = self.objects.draw_object(u)
         y0, x0, y1, x1 = (int(v) for v in self.index.boxes[row])
         return int(self.index.picture[row]), int(self.index.label[row]), Box(y0, x0, y1, x1)
+
+    def _other(self, picture: int, step: int) -> int:
+        """Another picture of the same ten of its set; the picture itself for step 0."""
+        of_set = np.flatnonzero(self.index.set_of == self.index.set_of[picture])
+        ten, place = divmod(picture - int(of_set[0]), self.law.tens)
+        same = of_set[ten * self.law.tens : (ten + 1) * self.law.tens]
+        return int(same[(place + step) % len(same)])
 
     def _draw_turn(self, rng: np.random.Generator, domain: str) -> int:
         """One of the eight turns and mirrorings; photographs are only mirrored."""

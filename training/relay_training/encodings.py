@@ -85,10 +85,13 @@ def make_shard(folder: Path, number: int, views: TrainingViews, model: ClickMode
     partial.mkdir(parents=True)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in (*FEATURES, *OTHERS)}
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        image: npt.NDArray[np.uint8] | None = None
         for i in range(SHARD):
             view = views.view(number * SHARD + i)
-            stem = model.encoder.stem(_pixels(view.image))
-            encoding = model.encoder.trunk(stem)
+            if image is None or not np.array_equal(image, view.image):
+                image = view.image
+                stem = model.encoder.stem(_pixels(image))
+                encoding = model.encoder.trunk(stem)
             for name in FEATURES:
                 rows[name].append(getattr(stem if name == "f16" else encoding, name)[0].half().numpy())
             rows["labels"].append(view.labels_small.astype(np.int16))

@@ -50,6 +50,8 @@ class FitConfig:
     train : `head` (encoder frozen) or `trunk` (stages 3 and 4, neck and relay tokens too).
     lr_new, lr_peer, lr_relay : rates of new head parts, of parts that come trained, of relay tokens and gates.
     global_p : share of the steps of a `trunk` run whose views all have a global one, which they see.
+    alike : so many consecutive views are taken together (`data.ViewLaw.alike`): what differs between them is all that
+        can tell their targets apart. open_gates : relay gates that are nearer to 0 begin there.
     teacher_p : share of the samples whose target is the teacher's, where it answered.
     weights, targets, card : fields of `objective.Weights`, `targets.TargetLaw` and of the checkpoint's card.
     """
@@ -70,6 +72,8 @@ class FitConfig:
     rounds: int = 3
     first_p: float = 0.4
     global_p: float = 0.5
+    alike: int = 1
+    open_gates: float = 0.0
     teacher_p: float = 0.5
     seed: int = 0
     precision: str = "auto"
@@ -131,6 +135,15 @@ def set_trainable(model: ClickModel, train: str) -> None:
                 parameter.requires_grad_(".bn." not in name)
 
 
+def open_gates(model: ClickModel, least: float) -> None:
+    """Set relay gates whose size is below `least` to it: an open gate passes a signal to learn from at once."""
+    if least and model.encoder.relay is not None:
+        with torch.no_grad():
+            for block in model.encoder.relay.blocks:
+                gate = block.get_parameter("gate")
+                gate.copy_(torch.where(gate.abs() < least, torch.full_like(gate, least), gate))
+
+
 @contextmanager
 def plain_attention() -> Iterator[None]:
     """On a CPU, attention as plain products in the number type of its input.
@@ -175,6 +188,7 @@ class Run:
         self.config, self.fabric = config, fabric
         self.model, self.start_card = load_checkpoint(config.start)
         set_trainable(self.model, config.train)
+        open_gates(self.model, config.open_gates)
         self.model.train()
         self.average = Average(self.model, config.ema)
         self.step, self.seconds = 0, 0.0
@@ -208,7 +222,13 @@ class Run:
         config = self.config
         rngs = sample_generators(config.seed, self.step, range(config.batch))
         wide, views = self._views(cache, rngs[0])
-        batch = cache.batch([int(views[rng.integers(len(views))]) for rng in rngs], wide=wide)
+        drawn = [int(views[rng.integers(len(views))]) for rng in rngs]
+        if config.alike > 1:
+            # The first of each run says which one it is.
+            drawn = [
+                drawn[i - i % config.alike] // config.alike * config.alike + i % config.alike for i in range(len(drawn))
+            ]
+        batch = cache.batch(drawn, wide=wide)
         tasks = draw_tasks(batch, rngs, self.targets, teacher_p=config.teacher_p)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * learning_rate(self.step, self.steps, config.warmup)
