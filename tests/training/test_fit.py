@@ -170,11 +170,22 @@ def test_views_that_belong_together_are_drawn_together(cache, tmp_path, monkeypa
     monkeypatch.setattr(data, "batch", lambda indices, **how: drawn.append(indices) or read(indices, **how))
 
     run.train_step(data)
+    monkeypatch.setattr(data, "alike", lambda first, second: True)
+    run.step = 0
+    run.train_step(data)
 
-    (indices,) = drawn
-    assert [i % 2 for i in indices] == [0, 1, 0, 1]
-    assert indices[1] == indices[0] + 1
-    assert indices[3] == indices[2] + 1
+    apart, together = drawn
+    assert [i % 2 for i in together] == [0, 1, 0, 1]
+    assert together[1] == together[0] + 1
+    assert together[0] // 2 == apart[0] // 2
+    assert apart != together
+
+
+def test_views_are_alike_where_they_lie_at_one_place_of_their_global_view(cache):
+    data = EncodingCache(cache)
+    with_global, without = int(data.wide()[0]), next(i for i in range(len(data)) if i not in data.wide())
+    assert data.alike(with_global, with_global)
+    assert not data.alike(without, without)
 
 
 def test_gates_can_be_opened_at_the_start(cache, tmp_path):

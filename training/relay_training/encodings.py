@@ -136,6 +136,11 @@ class EncodingCache:
         ratios = [np.asarray(arrays["geometry"][:, 2]) for arrays in self._arrays]
         return np.flatnonzero(np.concatenate([*ratios, []]) > 0)
 
+    def alike(self, first: int, second: int) -> bool:
+        """Whether two views with a global one lie at one place of it, and so were drawn as `data.ViewLaw.alike`."""
+        a, b = (self._arrays[i // SHARD]["geometry"][i % SHARD] for i in (first, second))
+        return bool(a[2] > 0 and np.array_equal(a, b))
+
     def batch(self, indices: list[int], *, wide: bool = False) -> CachedBatch:
         """Read some views. The global inputs are read with `wide` only."""
 

@@ -50,8 +50,9 @@ class FitConfig:
     train : `head` (encoder frozen) or `trunk` (stages 3 and 4, neck and relay tokens too).
     lr_new, lr_peer, lr_relay : rates of new head parts, of parts that come trained, of relay tokens and gates.
     global_p : share of the steps of a `trunk` run whose views all have a global one, which they see.
-    alike : so many consecutive views are taken together (`data.ViewLaw.alike`): what differs between them is all that
-        can tell their targets apart. open_gates : relay gates that are nearer to 0 begin there.
+    alike : so many consecutive views are taken together where their local views are one (`data.ViewLaw.alike`): what
+        differs between them is all that can tell their targets apart.
+    open_gates : relay gates that are nearer to 0 begin there.
     teacher_p : share of the samples whose target is the teacher's, where it answered.
     weights, targets, card : fields of `objective.Weights`, `targets.TargetLaw` and of the checkpoint's card.
     """
@@ -223,11 +224,11 @@ class Run:
         rngs = sample_generators(config.seed, self.step, range(config.batch))
         wide, views = self._views(cache, rngs[0])
         drawn = [int(views[rng.integers(len(views))]) for rng in rngs]
-        if config.alike > 1:
-            # The first of each run says which one it is.
-            drawn = [
-                drawn[i - i % config.alike] // config.alike * config.alike + i % config.alike for i in range(len(drawn))
-            ]
+        for i in range(len(drawn)):
+            # The first of each run says which views they are; views that are not alike stay as they were drawn.
+            first = drawn[i - i % config.alike]
+            other = first // config.alike * config.alike + i % config.alike
+            drawn[i] = other if cache.alike(first, other) else drawn[i]
         batch = cache.batch(drawn, wide=wide)
         tasks = draw_tasks(batch, rngs, self.targets, teacher_p=config.teacher_p)
         for group in self.optimiser.param_groups:
