@@ -26,6 +26,7 @@ ROWS = (
     ("clicks to 85 %", "noc85", "{:.2f}"),
     ("clicks to 90 %", "noc90", "{:.2f}"),
     ("IoU, 1 click", "miou1", "{:.3f}"),
+    ("classes right", "accuracy", "{:.3f}"),
 )
 
 
@@ -69,6 +70,7 @@ def learn(
       napari-relay learn slide.svs.relay --rollback
     """
     from napari_relay.learn import LearnJob, start
+    from napari_relay.workspace.learning import promote_classes
 
     if sum((resume, status, cancel, promote, rollback)) > 1:
         raise UsageError("Only one of --resume, --status, --cancel, --promote and --rollback can be done at a time.")
@@ -94,8 +96,9 @@ def learn(
         return
     result = _result_of(running) if promote else _watched(running)
     promoted = [] if keep else _promoted(materials, result, force=force)
-    _tell(running, result, promoted, as_json=as_json)
-    if not promoted and not keep:
+    classes = [] if keep else promote_classes(result)
+    _tell(running, result, [*promoted, *classes], as_json=as_json)
+    if not promoted and not classes and not keep:
         raise typer.Exit(NOT_BETTER)
 
 
@@ -252,6 +255,8 @@ def _tell(running: RunningJob, result: LearnResult, promoted: Sequence[Path], *,
         for label, key, form in ROWS:
             if key in head:
                 d = head[key]
+                if d["before"] is None or d["low"] is None:
+                    continue
                 sure = f"{d['low']:+.2f} to {d['high']:+.2f}"
                 table.add_row(label, form.format(d["before"]), form.format(d["after"]), sure)
         out.print(table)

@@ -44,6 +44,7 @@ class LearnJob:
     heads : what is trained in the job, see `relay_training.finetune_heads`.
     device, threads : as in `open_workspace`; 0 threads leave the choice to torch.
     seed : of every draw.
+    classes : train the class head too, where a project has classes to tell apart.
     truth : projects in the order of `materials` whose objects of the same ids are the truth for measuring (for
         benchmarks); empty: the projects' own.
     recipe : settings of the training that differ from the default ones, by name.
@@ -54,6 +55,7 @@ class LearnJob:
     current: str | None = None
     minutes: float = 5.0
     heads: tuple[str, ...] = ("click",)
+    classes: bool = True
     device: str = "auto"
     threads: int = 0
     seed: int = 0

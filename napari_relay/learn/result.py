@@ -25,11 +25,12 @@ class LearnStatus(StrEnum):
 class LearnResult:
     """What came of a job.
 
-    better : whether anything passed its gate. reason : why, in words.
+    better : whether anything for clicks passed its gate. reason : why, in words.
     checkpoint : what may be promoted because it is better; None where nothing is.
     anyway : all that was learned, better or not.
     heads : numbers before and after of each head, JSON values.
     gallery : pictures of the objects that changed most.
+    class_heads : by project, the file of a class head that passed its own gate.
     """
 
     status: LearnStatus
@@ -42,6 +43,7 @@ class LearnResult:
     seconds: float = 0.0
     heads: dict[str, Any] = field(default_factory=dict)
     gallery: tuple[Path, ...] = ()
+    class_heads: dict[Path, Path] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: JobFolder) -> LearnResult | None:
@@ -55,5 +57,10 @@ class LearnResult:
             return folder.path / files[file] if files.get(file) else None
 
         gallery = tuple(folder.path / name for name in values.pop("gallery", ()))
+        values["class_heads"] = {
+            Path(one["project"]): folder.path / one["file"]
+            for one in values.get("heads", {}).get("class", {}).get("projects", ())
+            if one["file"]
+        }
         status = LearnStatus(values.pop("status"))
         return cls(status, checkpoint=path("better"), anyway=path("all"), gallery=gallery, **values)

@@ -17,7 +17,10 @@ from napari_relay.widgets.status_panel import wrapped
 from napari_relay.widgets.threads import Runner
 
 LOOK_MS = 500
-ROWS = (("Clicks to 85 %", "noc85", 1), ("Clicks to 90 %", "noc90", 1), ("IoU after one click", "miou1", 2))
+ROWS = (
+    ("Clicks to 85 %", "noc85", 1), ("Clicks to 90 %", "noc90", 1), ("IoU after one click", "miou1", 2),
+    ("Classes right", "accuracy", 2),
+)  # fmt: skip
 IDLE = "Learn from the accepted objects, so that the next ones need fewer clicks. Fifty of them are a good start."
 
 
@@ -225,6 +228,8 @@ def summary(shown: LearnShown) -> str:
                 numbers = f"<td align=right>&nbsp;{before}</td><td>&nbsp;&rarr; {after}</td>"
                 rows.append(f"<tr><td>{label}</td>{numbers}</tr>")
     verdict = "In use now." if shown.promoted else "Not promoted."
+    if "class" in result.heads:
+        verdict += " Classes: in use now." if result.class_heads else " Classes: not promoted."
     return f"<table>{''.join(rows)}</table>{html.escape(result.reason)} <b>{verdict}</b>"
 
 

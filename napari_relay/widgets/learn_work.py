@@ -180,6 +180,7 @@ class LearnWork:
             if result.better:
                 self.workspace.promote(result)
                 promoted = True
+            self.workspace.promote_classes(result)
             folder.write(HANDLED, {"promoted": promoted})
         return replace(
             shown, words="", share=1.0, left_s=None, result=result, promoted=promoted, current=self._current()

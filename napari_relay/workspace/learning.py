@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_relay.errors import CheckpointError, UsageError
-from napari_relay.learn import LearnJob, LearnResult, Material, RunningJob, Shelf, start
+from napari_relay.errors import CheckpointError, StorageError, UsageError
+from napari_relay.learn import LearnJob, LearnResult, Material, RunningJob, Shelf, learn_folder, start
 from napari_relay.model.checkpoint import read_card
 from napari_relay.store import Project
 
@@ -81,6 +83,43 @@ def promotable(result: LearnResult, *, anyway: bool) -> Path:
         fix = "Look at before and after; `anyway=True` promotes it all the same." if result.anyway else "Learn first."
         raise UsageError(f"Nothing better was learned. {result.reason}".strip(), fix)
     return path
+
+
+def promote_classes(result: LearnResult) -> list[Path]:
+    """Put the class heads of a result that passed their gates beside their projects; each earlier one is kept.
+
+    Returns
+    -------
+    Where they are; empty where none is better.
+
+    Raises
+    ------
+    StorageError
+    """
+    from napari_relay.fullimage.request import class_head_path  # slow to import, and a window opens with this file
+
+    places = []
+    for project, file in result.class_heads.items():
+        place = class_head_path(project)
+        try:
+            for known in (place, file):
+                if known.exists():
+                    _keep(known, learn_folder(project) / "class-heads")
+            partial = place.with_name(f"{place.name}.partial")
+            shutil.copyfile(file, partial)
+            partial.replace(place)
+        except OSError as error:
+            raise StorageError(f"{place} cannot be written: {error.strerror}.", "Free some room there.") from error
+        places.append(place)
+    return places
+
+
+def _keep(file: Path, folder: Path) -> None:
+    """A copy under a name of its own; the same content once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    if not list(folder.glob(f"*-{digest}.safetensors")):
+        shutil.copyfile(file, folder / f"{len(list(folder.iterdir())) + 1:04d}-{digest}.safetensors")
 
 
 def roll_back(workspace: Workspace, fallback: str | None) -> Path | None:

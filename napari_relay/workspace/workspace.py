@@ -179,6 +179,18 @@ class Workspace:
 
         return promote(self, result, anyway=anyway)
 
+    def promote_classes(self, result: LearnResult) -> list[Path]:
+        """Use the class heads of a job that passed their own gate, whether or not the clicks got better; where they are
+        now. Each earlier one is kept.
+
+        Raises
+        ------
+        StorageError
+        """
+        from napari_relay.workspace.learning import promote_classes
+
+        return promote_classes(result)
+
     def roll_back(self, fallback: str | None = None) -> Path | None:
         """Use the checkpoint again that was in use before the last promotion; None is the one of the program.
 

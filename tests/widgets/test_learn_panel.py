@@ -14,7 +14,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from safetensors.numpy import save_file
 
-from napari_relay.learn import JobFolder, LearnJob, LearnStatus, Material, Shelf, running, start
+from napari_relay.fullimage.request import class_head_path
+from napari_relay.learn import JobFolder, LearnJob, LearnStatus, Material, Shelf, learn_folder, running, start
 from napari_relay.learn.progress import Progress, append
 from napari_relay.model.checkpoint import read_card
 from napari_relay.widgets.column import Fold
@@ -22,7 +23,7 @@ from napari_relay.widgets.learn_panel import LearnPanel, summary, time_left
 from napari_relay.widgets.learn_work import HANDLED, LearnShown, LearnWork
 from napari_relay.widgets.model_panel import card_details
 from napari_relay.widgets.state import Phase
-from napari_relay.workspace.learning import promotable
+from napari_relay.workspace.learning import promotable, promote_classes
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -52,7 +53,7 @@ def head(before: float, after: float) -> dict[str, Any]:
     return {"before": before, "after": after, "low": -1.0, "high": -0.1}
 
 
-def write_outcome(project: Path, *, better: bool) -> None:
+def write_outcome(project: Path, *, better: bool, classes: bool = False) -> None:
     """What the stand-in will have learned: a real difference checkpoint and a picture."""
     home = project.with_name(project.name.removesuffix(".relay") + ".learn")
     (home / "files").mkdir(parents=True, exist_ok=True)
@@ -67,6 +68,10 @@ def write_outcome(project: Path, *, better: bool) -> None:
         "objects": 50, "measured": "folds", "heads": {"click": {"noc85": head(4, 2.5), "miou1": head(0.5, 0.75)}},
         "gallery": ["../files/01_a.png_object3_4_to_2.png"],
     }  # fmt: skip
+    if classes:
+        (home / "files" / "class-0.safetensors").write_bytes(b"a class head")
+        one = {"project": str(project), "better": True, "file": "../files/class-0.safetensors"}
+        outcome["heads"]["class"] = {"better": True, "projects": [one], "accuracy": head(0.5, 0.96)}  # type: ignore[index]
     (home / "outcome.json").write_text(json.dumps(outcome))
 
 
@@ -83,6 +88,9 @@ def learning(fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fakes.Workspace, "learn", learn, raising=False)
     monkeypatch.setattr(fakes.Workspace, "promote", promote, raising=False)
+    monkeypatch.setattr(
+        fakes.Workspace, "promote_classes", lambda self, result: promote_classes(result), raising=False
+    )
     monkeypatch.setattr(
         fakes.Workspace, "roll_back", lambda self, fallback: Shelf(self.project).roll_back(), raising=False
     )
@@ -119,8 +127,8 @@ def job_folder(window: Any) -> JobFolder:
     return found
 
 
-def begin(window: Any, *, better: bool) -> JobFolder:
-    write_outcome(window.workspace.project.path, better=better)
+def begin(window: Any, *, better: bool, classes: bool = False) -> JobFolder:
+    write_outcome(window.workspace.project.path, better=better, classes=classes)
     press(panel(window).learn)
     window.until(lambda: len(panel(window).curve.points) == 3)
     return job_folder(window)
@@ -193,6 +201,24 @@ def test_what_is_not_better_is_promoted_only_when_the_user_says_so(ready: Any) -
     window.until(lambda: "In use now" in shown.result.text())
     assert Shelf(window.workspace.project).current() is not None
     assert window.workspace.project.history(1, everything=True)[0].kind == "learn"
+
+
+@pytest.mark.gui
+def test_better_classes_are_used_though_the_clicks_got_no_better(ready: Any) -> None:
+    window = ready
+    project = window.workspace.project.path
+    class_head_path(project).write_bytes(b"the one before")
+    end(window, begin(window, better=False, classes=True))
+    shown = panel(window)
+
+    assert "Classes right" in shown.result.text()
+    assert "0.50" in shown.result.text()
+    assert "0.96" in shown.result.text()
+    assert "Not promoted. Classes: in use now." in shown.result.text()
+    assert class_head_path(project).read_bytes() == b"a class head"
+    kept = sorted(path.read_bytes() for path in (learn_folder(project) / "class-heads").iterdir())
+    assert kept == [b"a class head", b"the one before"]
+    assert Shelf(window.workspace.project).current() is None
 
 
 @pytest.mark.gui

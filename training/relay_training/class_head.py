@@ -51,7 +51,7 @@ class ClassReport:
     """What was learned. accuracy : share of the held-out objects whose pixels are mostly called right, each class
     counting the same; None where no two classes are held out. chance : the same for always saying one class. before :
     that of the head that was there, on the same objects; None without one that fits. better, reason : whether the new
-    head is in its place now, and why."""
+    head is in its place now, and why. low, high : the middle 90 % of what it gained, by the bootstrap."""
 
     path: Path
     names: tuple[str, ...]
@@ -64,6 +64,8 @@ class ClassReport:
     before: float | None = None
     better: bool = True
     reason: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 def train_class_head(
@@ -114,17 +116,17 @@ def train_class_head(
     right, old = right_calls(head, seen, true, predictor), _old_head(path, material, predictor)
     before = {} if old is None else right_calls(old, seen, true, predictor)
     accuracy, chance = accuracy_of(right, true.numbers)
-    better, reason = verdict_of(right, before, true.numbers, lesson.seed)
+    verdict = verdict_of(right, before, true.numbers, lesson.seed)
     card = ClassCard(
         lesson.kind, material.names, material.colors, predictor.encoder_hash, lesson.step,
         {"accuracy": accuracy, "chance": chance, "objects": len(material.held_out), "loss": loss},
     )  # fmt: skip
-    if better or force:
+    if verdict.better or force:
         save_class_head(path, head.eval(), card)
     held = len(material.held_out)
     return ClassReport(
         path, material.names, len(taught), len(material.objects) - held, held, accuracy, chance, loss,
-        accuracy_of(before, true.numbers)[0], better, reason,
+        accuracy_of(before, true.numbers)[0], verdict.better, verdict.reason, verdict.low, verdict.high,
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from napari_relay.predictor import Predictor
 from relay_training.class_head_material import Labels, Material
 
 BOOTSTRAP = 2000
+SURE = 0.05
+"""One-sided: of the resamples, so many may say the opposite."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -25,6 +27,16 @@ class Seen:
     encoding: Encoding
     target: Labels
     measured: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class ClassVerdict:
+    """Whether a head passes its gate, why, and the middle 90 % of its gain over the resamples (None unmeasured)."""
+
+    better: bool
+    reason: str
+    low: float | None = None
+    high: float | None = None
 
 
 @torch.inference_mode()
@@ -54,19 +66,18 @@ def accuracy_of(right: dict[int, bool], numbers: dict[int, int]) -> tuple[float 
     return float(np.mean([np.mean(values) for values in by_class.values()])), 1 / len(by_class)
 
 
-def verdict_of(
-    right: dict[int, bool], before: dict[int, bool], numbers: dict[int, int], seed: int
-) -> tuple[bool, str]:
+def verdict_of(right: dict[int, bool], before: dict[int, bool], numbers: dict[int, int], seed: int) -> ClassVerdict:
     """Whether a head is surely better than the one before (or than chance), and why."""
     accuracy, chance = accuracy_of(right, numbers)
     if accuracy is None or chance is None:
-        return not before, "Nothing could be measured: too few objects of two classes are held out."
+        return ClassVerdict(not before, "Nothing could be measured: too few objects of two classes are held out.")
     ids = sorted(right)
     gains = np.array([float(right[i]) - (float(before[i]) if before else chance) for i in ids])
     weights = np.array([1 / sum(numbers[j] == numbers[i] for j in ids) for i in ids])
     drawn = np.random.default_rng(seed).integers(len(ids), size=(BOOTSTRAP, len(ids)))
     means = (gains * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
-    low = float(np.quantile(means, 0.05))
+    low, high = (float(value) for value in np.quantile(means, (SURE, 1 - SURE)))
     than = f"{accuracy_of(before, numbers)[0]:.0%} before" if before else f"{chance:.0%} by chance"
     words = f"{accuracy:.0%} of {len(ids)} held-out objects right, {than}"
-    return low > 0, f"{words}: {'surely better' if low > 0 else 'not surely better'}."
+    sure = "surely better" if low > 0 else "not surely better"
+    return ClassVerdict(low > 0, f"{words}: {sure}.", low, high)

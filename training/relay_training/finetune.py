@@ -2,6 +2,7 @@
 
     setup   low priority, the job's projects, images and weights
     heads   each trains and judges itself (`finetune_heads.HEADS`); the click head in `finetune_click_head`
+            before them the class head of each project that has classes (`finetune_class_head`), a file of its own
     result  a checkpoint of the heads that passed their gates, and, where one did not, another of all of them
 
 Started again in the same folder it goes on where it was stopped. The projects are only read: promoting is
@@ -35,6 +36,7 @@ from napari_relay.model.checkpoint import (
 )
 from napari_relay.predictor import Predictor, load_predictor
 from napari_relay.predictor.device import choose
+from relay_training import finetune_class_head
 from relay_training.finetune_cache import Encodings
 from relay_training.finetune_context import Context, Control, HeadResult, InterruptedJobError
 from relay_training.finetune_heads import head_named
@@ -73,11 +75,14 @@ def run_job(folder: JobFolder) -> dict[str, Any]:
     spent = (folder.read("spent.json") or {}).get("seconds", 0.0)
     control = Control(folder, job.minutes * 60, spent)
     control.listen()
-    heads = [head_named(name) for name in job.heads]
+    heads = {name: head_named(name) for name in job.heads}
     try:
         with ExitStack() as parts:
             context = _open(job, folder, control, parts)
-            found = [head(context) for head in heads]
+            if "class" not in heads and finetune_class_head.wanted(job, context.materials):
+                # First: the time it takes is known to the others then.
+                heads = {"class": finetune_class_head.run, **heads}
+            found = [head(context) for head in heads.values()]
             result = _result(job, folder, context, found)
     finally:
         folder.write("spent.json", {"seconds": control.spent_s})
@@ -116,9 +121,12 @@ def _open(job: LearnJob, folder: JobFolder, control: Control, parts: ExitStack) 
 
 def _result(job: LearnJob, folder: JobFolder, context: Context, found: Sequence[HeadResult]) -> dict[str, Any]:
     """Write the checkpoints; what the result file says."""
-    good = [head for head in found if head.better]
-    files = {"better": _save(job, folder, context, good, "better") if good else None}
-    files["all"] = files["better"] if len(good) == len(found) else _save(job, folder, context, found, "all")
+    # A head that changed nothing of the network (the class head is a file of its own) makes no checkpoint.
+    changed = [head for head in found if head.tensors]
+    good = [head for head in changed if head.better]
+    files = {"better": _save(job, folder, context, good, "better") if good else None, "all": None}
+    if changed:
+        files["all"] = files["better"] if len(good) == len(changed) else _save(job, folder, context, changed, "all")
     teach = [e for e in context.split.final if not e.rejected]
     return {
         "status": "done",

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from napari_relay.errors import UsageError
 from relay_training.finetune_context import Context, HeadResult
 
-HEADS = {"click": "relay_training.finetune_click_head:run"}
+HEADS = {"click": "relay_training.finetune_click_head:run", "class": "relay_training.finetune_class_head:run"}
 """Name, as in `LearnJob.heads` -> module:function. Heads are trained in the order of the job, each passes its own gate,
-and what they changed goes into one checkpoint."""
+and what they changed of the network goes into one checkpoint."""
 
 Run = Callable[[Context], HeadResult]
 
