@@ -112,6 +112,16 @@ class Grid:
         return start, self.shape[axis] if last else (index + 1) * self.stride + eighth
 
 
+def place_of(grid: Grid, box: Box) -> Place:
+    """The view that answers for the middle of a box."""
+    places = []
+    for axis, middle in enumerate(box.centre):
+        count = grid.counts[axis]
+        index = int((middle - grid.side / 8) // grid.stride)
+        places.append(min(max(index, 0), count - 1))
+    return Place(grid.step, *places)
+
+
 def checked_region(shape: tuple[int, int], region: Box | None) -> Box:
     """The part of the image that is asked for; None is all of it.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from napari_relay.errors import UsageError
-from napari_relay.fullimage import similar
+from napari_relay.fullimage import similar, taught
 from napari_relay.fullimage.candidates import Filters
-from napari_relay.fullimage.plan import Grid, Place, checked_region, step_for
+from napari_relay.fullimage.plan import Grid, checked_region, place_of, step_for
 from napari_relay.fullimage.sees import Mask, Sees
 from napari_relay.fullimage.work import Work
 from napari_relay.geometry import Box, Plane
@@ -204,6 +205,40 @@ def summary(request: Request, shape: tuple[int, int]) -> str:
     return f"{what} in {where}"
 
 
+def teach(source: Source, project: ProjectReader, request: Request, work: Work, sees: Sees) -> Work:
+    """The work of a search for every object, taught by what was accepted: thresholds that were not asked for, usual
+    size, and what to click besides the clusters. The same work where too little was accepted."""
+    objects = _typical(project, work.plane)
+    if len(objects) < taught.LEAST:
+        return work
+    filters = taught.taught_filters(source, objects, work, sees)
+    if request.min_iou is not None:
+        filters = replace(filters, min_iou=request.min_iou)
+    if request.min_stability is not None:
+        filters = replace(filters, min_stability=request.min_stability)
+    chosen = tuple(stored.id for stored in objects[:: -(-len(objects) // taught.MOST)])
+    known = find_examples(source, project, replace(request, like=chosen), work, sees)
+    return replace(work, filters=filters, known=known)
+
+
+def keep_taught(folder: Path, work: Work) -> None:
+    """Lay what a job was taught into its folder, so that it goes on with the same, whatever is accepted meanwhile."""
+    if work.known is not None:
+        keep_examples(folder, work.known)
+    partial = folder / "filters.json.partial"
+    partial.write_text(json.dumps(asdict(work.filters)), encoding="utf-8")
+    partial.replace(folder / "filters.json")
+
+
+def kept_taught(folder: Path, work: Work) -> Work | None:
+    """The work as an unfinished job was taught; None where it was not yet."""
+    path = folder / "filters.json"
+    if not path.exists():
+        return None
+    filters = Filters(**json.loads(path.read_text(encoding="utf-8")))
+    return replace(work, filters=filters, known=kept_examples(folder))
+
+
 def find_examples(source: Source, project: ProjectReader, request: Request, work: Work, sees: Sees) -> similar.Examples:
     """Prototypes of the objects in `request.like`, of their surroundings, of what was rejected and of painted
     background."""
@@ -252,7 +287,7 @@ def _typical(project: ProjectReader, plane: Plane) -> Sequence[StoredObject]:
 def _example(
     source: Source, project: ProjectReader, stored: StoredObject, grid: Grid, work: Work, sees: Sees
 ) -> similar.Example:
-    view = grid.view(_place_of(grid, stored.box))
+    view = grid.view(place_of(grid, stored.box))
     crops = replace(work, plane=stored.plane).crops(source, view)
     space = sees.look(crops)
     side = space.shape[0]
@@ -260,16 +295,6 @@ def _example(
     kernel = sees.kernel(crops, similar.object_clicks(view, stored.box, mask, side))
     taken = _taken(project, view, side, source.shape, stored.plane)
     return similar.example(space, view, stored.box, mask, taken, kernel)
-
-
-def _place_of(grid: Grid, box: Box) -> Place:
-    """The view that answers for the middle of a box."""
-    places = []
-    for axis, middle in enumerate(box.centre):
-        count = grid.counts[axis]
-        index = int((middle - grid.side / 8) // grid.stride)
-        places.append(min(max(index, 0), count - 1))
-    return Place(grid.step, *places)
 
 
 def _taken(project: ProjectReader, view: View, side: int, shape: tuple[int, int], plane: Plane) -> Mask:

@@ -137,10 +137,7 @@ def in_view(
     """Candidates of one view; their score says how sure it is that they are such objects, 0..1."""
     view = crops.pair.local
     space = sees.look(crops)
-    score = examples.scores(space)  # [h, w]
-    score[~_inside(shape, view, space.shape[0])] = -2
-    cell = view.box.height / space.shape[0]
-    peaks = _peaks(score, max(1, round(0.25 * examples.diameter / cell)), examples.threshold)
+    peaks = _peaks_in(examples, shape, view, space)
     if len(peaks) == 0:
         return []
     clicks = _with_negatives(space, peaks, examples)
@@ -157,6 +154,20 @@ def in_view(
         for one in candidates_of(shape, place, view, logits, scores, sized)
         if 1 / SIZE_RANGE <= max(one.box.shape) / examples.diameter <= SIZE_RANGE
     ]
+
+
+def places(examples: Examples, shape: tuple[int, int], view: View, space: Float32) -> Float32:
+    """Where to click for what is like the examples, the most like first: float32 [n, 2], (y, x) in view pixels."""
+    pixels = VIEW_SIDE / space.shape[0]
+    clicks: Float32 = ((_peaks_in(examples, shape, view, space) + 0.5) * pixels - 0.5).astype(np.float32)
+    return clicks
+
+
+def _peaks_in(examples: Examples, shape: tuple[int, int], view: View, space: Float32) -> npt.NDArray[np.intp]:
+    score = examples.scores(space)  # [h, w]
+    score[~_inside(shape, view, space.shape[0])] = -2
+    cell = view.box.height / space.shape[0]
+    return _peaks(score, max(1, round(0.25 * examples.diameter / cell)), examples.threshold)
 
 
 def likeness(examples: Examples, vectors: Float32) -> Float32:

@@ -51,7 +51,8 @@ class Work:
     """What the tasks of a job have in common.
 
     grids : by step. clicks : most self-clicks in a view. examples : what to look for; None looks for everything.
-    skip_empty : leave out views in which nothing is to be seen.
+    known : in a search for everything, accepted objects: what looks like them is clicked too. skip_empty : leave out
+    views in which nothing is to be seen.
     """
 
     grids: dict[int, Grid]
@@ -62,6 +63,7 @@ class Work:
     clicks: int = 64
     skip_empty: bool = True
     examples: similar.Examples | None = None
+    known: similar.Examples | None = None
 
     def do(self, task: Task, source: Source, sees: Sees) -> list[Candidate]:
         """What the task finds.
@@ -99,6 +101,9 @@ class Work:
         view = crops.pair.local
         space = sees.look(crops)
         points = self_clicks(space, tokens_inside(shape, view, space.shape[0]), self.clicks)
+        if self.known is not None and place.step == self.known.step:
+            # First, so that what the others cover already is not what these find.
+            points = apart(similar.places(self.known, shape, view, space), points, VIEW_SIDE / space.shape[0])
         logits, scores = _asked(sees, crops, points, self.filters)
         return candidates_of(shape, place, view, logits, scores, self.filters)
 
@@ -134,6 +139,14 @@ def tokens_inside(shape: tuple[int, int], view: View, side: int) -> npt.NDArray[
     rows, columns = (middle + view.box.y0 < shape[0], middle + view.box.x0 < shape[1])
     inside: npt.NDArray[np.bool_] = rows[:, None] & columns[None]
     return inside
+
+
+def apart(first: Float32, then: Float32, least: float) -> Float32:
+    """The `first` points and those of `then` that are at least so far from all of them: [n, 2]."""
+    if not (len(first) and len(then)):
+        return first if len(first) else then
+    distance = np.hypot(*(then[:, None] - first[None]).transpose(2, 0, 1))
+    return np.concatenate([first, then[distance.min(axis=1) >= least]])
 
 
 def _as_clicks(points: Float32) -> Float32:

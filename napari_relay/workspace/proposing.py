@@ -35,10 +35,13 @@ from napari_relay.fullimage.request import (
     facts,
     find_examples,
     keep_examples,
+    keep_taught,
     kept_examples,
+    kept_taught,
     plan_work,
     plane_of,
     summary,
+    teach,
     with_examples,
 )
 from napari_relay.fullimage.sees import Masks, Sees
@@ -140,11 +143,13 @@ def propose(
         # Looked for before the job begins: where there is no example no job is left behind.
         kept = kept_examples(job_folder(project.path)) if request.resume else None
         work = with_examples(work, kept or examples or examples_of(workspace, request))
-    with open_job(
-        project.path, facts(request, work, checkpoint), resume=request.resume, anew=request.anew
-    ) as job:
+    plan = facts(request, work, checkpoint)
+    with open_job(project.path, plan, resume=request.resume, anew=request.anew) as job:
         if work.examples is not None:
             keep_examples(job.folder, work.examples)
+        else:
+            work = kept_taught(job.folder, work) or teach(source, project, request, work, sees)
+            keep_taught(job.folder, work)
         pool = _pool(workspace, work, sees, client)
         candidates, report = yield from find_candidates(job, work, pool, checked_region(source.shape, request.region))
         ids, found = write_proposals(
