@@ -143,7 +143,7 @@ def test_a_class_head_takes_no_part_in_the_checkpoint_of_the_clicks(
 ) -> None:
     folder = JobFolder.make(LearnJob((Material(tmp_path / "a.png.relay", "a.png"),)))
     weights = {"head.x": torch.zeros(1)}
-    classes = HeadResult("class", True, "Classes: better.", {"projects": []}, {})
+    classes = HeadResult("class", True, "Classes: better.", {"projects": []}, {}, apart=True)
 
     worse, saved = result_of(folder, monkeypatch, classes, HeadResult("click", False, "Not fewer.", {}, weights))
     assert (worse["better"], worse["checkpoints"]) == (False, {"better": None, "all": "all.safetensors"})
@@ -153,6 +153,9 @@ def test_a_class_head_takes_no_part_in_the_checkpoint_of_the_clicks(
     better, saved = result_of(folder, monkeypatch, classes, HeadResult("click", True, "Fewer.", {}, weights))
     assert (better["better"], better["checkpoints"]["all"]) == (True, "better.safetensors")
     assert saved == [("better", ["click"])]
+
+    sized, saved = result_of(folder, monkeypatch, classes, HeadResult("click", True, "Fewer, by size alone.", {}, {}))
+    assert (sized["better"], sized["checkpoints"]["better"]) == (True, "better.safetensors")
 
     alone, saved = result_of(folder, monkeypatch, classes)
     assert (alone["better"], alone["checkpoints"], saved) == (False, {"better": None, "all": None}, [])

@@ -121,8 +121,8 @@ def _open(job: LearnJob, folder: JobFolder, control: Control, parts: ExitStack) 
 
 def _result(job: LearnJob, folder: JobFolder, context: Context, found: Sequence[HeadResult]) -> dict[str, Any]:
     """Write the checkpoints; what the result file says."""
-    # A head that changed nothing of the network (the class head is a file of its own) makes no checkpoint.
-    changed = [head for head in found if head.tensors]
+    # Not by its tensors: the click head may have learned the objects' size alone, which stands in the card.
+    changed = [head for head in found if not head.apart]
     good = [head for head in changed if head.better]
     files = {"better": _save(job, folder, context, good, "better") if good else None, "all": None}
     if changed:

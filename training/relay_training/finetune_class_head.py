@@ -57,7 +57,7 @@ def run(context: Context) -> HeadResult:
     first = found[0] if found else {}
     metrics: dict[str, Any] = {"projects": found}
     metrics.update({key: first[key] for key in ("accuracy", "objects") if key in first})
-    return HeadResult(NAME, any(one["better"] for one in found), " ".join(reasons), metrics, {})
+    return HeadResult(NAME, any(one["better"] for one in found), " ".join(reasons), metrics, {}, apart=True)
 
 
 def _learned(context: Context, number: int, material: OpenMaterial) -> dict[str, Any]:

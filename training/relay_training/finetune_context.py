@@ -119,6 +119,7 @@ class HeadResult:
     metrics : numbers before and after, JSON values.
     tensors : what changed, under the names of the network's state.
     gallery : pictures of the objects that changed most.
+    apart : what it learned is a file of its own and no part of the network's checkpoint.
     """
 
     name: str
@@ -127,3 +128,4 @@ class HeadResult:
     metrics: dict[str, Any]
     tensors: dict[str, Tensor]
     gallery: tuple[Path, ...] = field(default=())
+    apart: bool = False
