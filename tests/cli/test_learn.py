@@ -107,6 +107,28 @@ def test_what_is_not_better_is_not_promoted_unless_forced(run: Call, project: Pa
     assert current(project) is not None
 
 
+def test_better_classes_are_used_though_the_clicks_got_no_better(run: Call, project: Path) -> None:
+    outcome(project, better=False)
+    home = project.with_name("coins.png.learn")
+    values = json.loads((home / "outcome.json").read_text())
+    one = {"project": str(project), "better": True, "file": "../class-0.safetensors"}
+    gain = {"before": 0.5, "after": 0.975, "low": 0.2, "high": 0.6}
+    values["heads"]["class"] = {"better": True, "projects": [one], "accuracy": gain, "objects": 9}
+    (home / "outcome.json").write_text(json.dumps(values))
+    (home / "class-0.safetensors").write_bytes(b"a class head")
+    place = project.with_name("coins.png.relay.classes.safetensors")
+
+    assert run("learn", str(project), "--no-promote").code == 0
+    assert not place.exists()
+    done = run("learn", str(project))
+
+    assert done.code == 0
+    assert "classes right" in done.out
+    assert "0.975" in done.out
+    assert place.read_bytes() == b"a class head"
+    assert current(project) is None
+
+
 def test_roll_back_goes_to_the_checkpoint_before(run: Call, project: Path) -> None:
     outcome(project, better=True)
     run("learn", str(project))
