@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from napari_relay.errors import ProjectDamagedError
 from napari_relay.geometry import Box, Click, Plane
 from napari_relay.store import actions, classes, objects, query, reading
@@ -12,6 +15,8 @@ from napari_relay.store.database import Connections
 from napari_relay.store.query import Ids, ObjectFilter, Order
 from napari_relay.store.values import Action, ClassInfo, ClassSpec, Labels, Mask, StoredObject
 from napari_relay.views.values import ViewPair
+
+ClassLabels = npt.NDArray[np.uint16]
 
 _PAGE = 500
 
@@ -139,6 +144,15 @@ class ProjectReader:
         """
         with self._database.read() as db:
             return reading.read_labels(db, box, plane or Plane(), damage)
+
+    def class_labels(self, box: Box, plane: Plane | None = None) -> ClassLabels:
+        """The class of every pixel, uint16 [y, x] over a level-0 box: 0 is background, 1 the first of `classes()`."""
+        labels = self.labels(box, plane)
+        ids, places = np.unique(labels, return_inverse=True)
+        index = {info.name: place for place, info in enumerate(self.classes(), start=1)}
+        of_id = {number: index[name] for number, name, _ in self.object_colors(ids.tolist())}
+        found = np.array([of_id.get(number, 0) for number in ids.tolist()], np.uint16)
+        return found[places].reshape(labels.shape)
 
     def occupied_tiles(self, box: Box, plane: Plane | None = None) -> list[tuple[int, int]]:
         """(row, column) of the mask tiles that meet a level-0 box and are not empty."""

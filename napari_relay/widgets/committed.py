@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_relay.geometry import Box, Plane
 from napari_relay.widgets.binding import LayerShape
-from napari_relay.widgets.objects import ObjectsLayer
+from napari_relay.widgets.objects import ObjectsLayer, ObjectView
 from napari_relay.widgets.threads import Runner
 from napari_relay.widgets.transforms import data_to_world_matrix
 
@@ -67,6 +67,12 @@ class CommittedObjects:
             self._names = names
             self.reload()
         self.layer.set_classes(classes)
+
+    def set_view(self, view: ObjectView) -> None:
+        """Tell classes or objects apart by the colours."""
+        self.layer.set_view(view)
+        # What is on screen has other values then; they are read away from the GUI thread.
+        self._runner.submit(self.layer.read_ahead, lambda _: self.layer.show())
 
     def reload(self) -> None:
         """Read the class of every object, then show the layer."""

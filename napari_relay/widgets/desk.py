@@ -21,6 +21,7 @@ from napari_relay.widgets.controller import ClickController, sentence
 from napari_relay.widgets.drafts import Looked, Scene
 from napari_relay.widgets.images import ImageChoice
 from napari_relay.widgets.layers import SceneLayers
+from napari_relay.widgets.objects import ObjectView
 from napari_relay.widgets.opening import Opened, Opening
 from napari_relay.widgets.sight import Sight
 from napari_relay.widgets.state import Phase, Shown
@@ -91,6 +92,7 @@ class Desk:
         )
         self.controller: ClickController | None = None
         self.committed: CommittedObjects | None = None
+        self.object_view = ObjectView.BOTH
         self._opening: Opening | None = None
         self._early: list[EarlyClick] = []
         self._looked_at: Looked | None = None
@@ -220,6 +222,8 @@ class Desk:
             self.viewer, self.layer, opened.workspace, runner, shown=controller.forget_accepted,
             pending=controller.awaited,
         )  # fmt: skip
+        if self.object_view is not ObjectView.BOTH:
+            self.committed.set_view(self.object_view)
         controller.changed.connect(self._tell)
         controller.repaint.connect(self._repaint)
         controller.notice.connect(self._notify)
@@ -230,6 +234,12 @@ class Desk:
             controller.click(item.point, positive=item.positive, zoom=item.zoom)
         self._tell()
         self._repaint()
+
+    def set_object_view(self, view: ObjectView) -> None:
+        """Tell classes or objects apart by the colours, in this image and the next ones."""
+        self.object_view = view
+        if self.committed is not None:
+            self.committed.set_view(view)
 
     def _open_failed(self, error: BaseException) -> None:
         self._opening = None

@@ -8,6 +8,7 @@ another class is one write into the table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ import numpy.typing as npt
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_relay.widgets.palette import MAX_CLASSES, SHADES, object_colors
+from napari_relay.widgets.palette import (
+    INSTANCES,
+    MAX_CLASSES,
+    SHADES,
+    class_colors,
+    instance_colors,
+    object_colors,
+)
 from napari_relay.widgets.reading import KEY
 
 NAME = "Relay objects"
@@ -24,13 +32,27 @@ HIDDEN = 255
 Bytes = npt.NDArray[np.uint8]
 
 
+class ObjectView(StrEnum):
+    """What the colours of the objects tell apart."""
+
+    BOTH = "both"
+    """The class, and by its shades objects that touch."""
+    CLASSES = "classes"
+    """The class alone: the semantic view."""
+    INSTANCES = "instances"
+    """Each object, whatever its class."""
+
+
 class ColorTable:
     """Object id -> colour value: 1 + class * SHADES + shade. Ids it does not know look like the first class.
+
+    While `instances` is set, every object has a value of its own, up to `INSTANCES` of them.
 
     Read by napari's slicing threads while the GUI thread writes: a longer table replaces the old one in one step.
     """
 
     def __init__(self) -> None:
+        self.instances = False
         self._values: Bytes = np.zeros(1024, np.uint8)
 
     def set(self, ids: npt.ArrayLike, class_indices: npt.ArrayLike) -> None:
@@ -58,6 +80,10 @@ class ColorTable:
             return np.zeros(ids.shape, np.uint8)
         known = np.minimum(ids, values.size - 1)
         colors: Bytes = np.asarray(values[known])  # an array for a single pixel too
+        if self.instances:
+            own = np.where(ids != 0, 1 + ids % INSTANCES, 0).astype(np.uint8)
+            own[(colors == HIDDEN) & (known == ids)] = 0
+            return own
         unknown = (ids != 0) & ((colors == 0) | (known != ids))
         if unknown.any():
             colors = np.where(unknown, 1 + ids % SHADES, colors).astype(np.uint8)
@@ -156,6 +182,7 @@ class ObjectsLayer:
         self._levels = [ColoredLevel(array, self.table, leading) for array in arrays]
         self._image = image
         self._classes: tuple[tuple[str, str], ...] = ()
+        self._view = self._view_shown = ObjectView.BOTH
         self._layer: Any = None
         self._placement: dict[str, Any] = {}
         viewer.layers.events.removed.connect(self._removed)
@@ -179,6 +206,11 @@ class ObjectsLayer:
                 self._layer.colormap = self._colormap()
                 self._layer.features = self._features()
 
+    def set_view(self, view: ObjectView) -> None:
+        """Tell other things apart, from the `show` that follows a `read_ahead` on."""
+        self._view = view
+        self.table.instances = view is ObjectView.INSTANCES
+
     def read_ahead(self) -> None:
         """Read what is on screen, for the `show` that follows on the GUI thread; in any other thread."""
         for level in self._levels:
@@ -200,7 +232,10 @@ class ObjectsLayer:
             layers.insert(layers.index(self._image) + 1 if self._image in layers else len(layers), self._layer)
             layers.selection = selected
         else:
+            if self._view is not self._view_shown:
+                self._layer.colormap, self._layer.features = self._colormap(), self._features()
             self._layer.refresh(extent=False, thumbnail=False, highlight=False)
+        self._view_shown = self._view
 
     def release(self) -> list[Any]:
         """Let go of the layer and return it, in a list, if it is still in the viewer."""
@@ -209,10 +244,16 @@ class ObjectsLayer:
         return [layer] if layer is not None and layer in self.viewer.layers else []
 
     def _colormap(self) -> Any:
-        return DirectLabelColormap(color_dict=object_colors([color for _, color in self._classes]))
+        if self._view is ObjectView.INSTANCES:
+            return DirectLabelColormap(color_dict=instance_colors())
+        colors = [color for _, color in self._classes]
+        alike = self._view is ObjectView.CLASSES
+        return DirectLabelColormap(color_dict=class_colors(colors) if alike else object_colors(colors))
 
     def _features(self) -> dict[str, list[Any]]:
-        """What napari's status bar says under the mouse: the class of each value."""
+        """What napari's status bar says under the mouse: the class of each value, where values tell classes."""
+        if self._view is ObjectView.INSTANCES:
+            return {"index": []}
         values = range(1 + SHADES * min(len(self._classes), MAX_CLASSES))
         names = ["", *(name for name, _ in self._classes[:MAX_CLASSES] for _ in range(SHADES))]
         return {"index": list(values), "class": names}

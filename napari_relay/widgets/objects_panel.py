@@ -31,6 +31,7 @@ from napari_relay.widgets.review_panel import ReviewPanel
 from napari_relay.widgets.review_queue import ReviewQueue
 from napari_relay.widgets.side_dock import SideDock
 from napari_relay.widgets.threads import Runner, WindowThread
+from napari_relay.widgets.view_choice import ViewChoice
 
 T = TypeVar("T")
 
@@ -84,6 +85,8 @@ class ObjectsPanel(SideDock):
             self._close_book()
         if self.book is None and controller is not None:
             self.book = Book(controller, self._make_runner, self._notify, self._seen)
+            self.view_choice = ViewChoice(self._desk)
+            self.book.overlap.add(self.view_choice)
             self.book.table.picked.connect(self._fly)
             self.book.review.picked.connect(self._look_at)
             self.book.work.mapped.connect(self._read_map)

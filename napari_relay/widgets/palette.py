@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +26,11 @@ SHADES = 3
 MAX_CLASSES = 80
 """Classes that have a colour of their own on the canvas; further ones share the last."""
 
+INSTANCES = 240
+"""Colours of objects that each have one of their own; then they come again."""
+
 _FIRST_CLASS_SLOT = 7
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 def rgb_of(color: str) -> tuple[float, float, float]:
@@ -65,6 +70,21 @@ def object_colors(class_colors: Sequence[str]) -> dict[int | None, RGBA | str]:
     for index, color in enumerate(class_colors[:MAX_CLASSES]):
         for shade in range(SHADES):
             colors[1 + index * SHADES + shade] = (*shaded(color, shade), ACCEPTED_ALPHA)
+    return colors
+
+
+def class_colors(class_colors: Sequence[str]) -> dict[int | None, RGBA | str]:
+    """Colours of the same values where all objects of a class look alike."""
+    colors = object_colors(class_colors)
+    return {value: colors[value - (value - 1) % SHADES] if value else color for value, color in colors.items()}
+
+
+def instance_colors() -> dict[int | None, RGBA | str]:
+    """Colours of the values 1 to `INSTANCES`: hues that follow each other lie far apart."""
+    colors: dict[int | None, RGBA | str] = {None: "transparent", 0: "transparent"}
+    for value in range(1, INSTANCES + 1):
+        rgb = colorsys.hsv_to_rgb(value * _GOLDEN % 1, 0.55 + 0.15 * (value % 3), 1 - 0.15 * (value % 2))
+        colors[value] = (*rgb, ACCEPTED_ALPHA)
     return colors
 
 

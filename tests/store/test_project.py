@@ -21,7 +21,7 @@ from napari_relay.errors import (
     UsageError,
 )
 from napari_relay.geometry import Box, Click, Plane
-from napari_relay.store import Change, Project
+from napari_relay.store import Change, NewObject, Project
 from napari_relay.views.values import View, ViewPair
 
 SQUARE = np.ones((10, 10), bool)
@@ -351,3 +351,22 @@ def test_a_project_alone_does_not_load_zarr():
         "import sys, napari_relay.store; assert 'zarr' not in sys.modules; from napari_relay.store import open_pyramid"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0
+
+
+def test_the_class_of_every_pixel_of_a_project_with_several_classes(project):
+    square = np.ones((20, 20), bool)
+    project.accept(Box(0, 0, 20, 20), square, class_name="cat")
+    project.accept(Box(0, 20, 20, 40), square, class_name="dog")
+    project.accept(Box(10, 0, 30, 20), square, class_name="cat", overlap="replace")
+    proposed = project.propose([NewObject(Box(40, 40, 60, 60), square, "dog")])
+    names = [info.name for info in project.classes()]
+
+    found = project.class_labels(Box(0, 0, 60, 60))
+
+    expected = np.zeros((60, 60), np.uint16)
+    expected[:20, :20] = expected[10:30, :20] = names.index("cat") + 1
+    expected[:20, 20:40] = names.index("dog") + 1
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.uint16
+    project.accept_proposals(proposed.ids)
+    assert (project.class_labels(Box(40, 40, 60, 60)) == names.index("dog") + 1).all()

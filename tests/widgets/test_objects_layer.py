@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from napari_relay.widgets.objects import ColoredLevel, ColorTable
 from napari_relay.widgets.palette import (
+    INSTANCES,
     MAX_CLASSES,
     SHADES,
+    class_colors,
+    instance_colors,
     object_colors,
     overlay_colors,
     shaded,
@@ -126,3 +129,27 @@ def test_colours_fit_into_a_byte_and_classes_keep_theirs() -> None:
     assert len({*slot_of(None, names), *slot_of("a", names), *slot_of("b", names)}) == 6
     assert slot_of("unknown", names) == slot_of("a", names)
     assert shaded("#ff0000", 0) == (1.0, 0.0, 0.0)
+
+
+def test_every_object_has_a_value_of_its_own_while_instances_are_shown() -> None:
+    table = ColorTable()
+    table.set([1, 2, 3], [4, 4, 0])
+    table.hide([2])
+    table.instances = True
+
+    values = table.of(np.array([0, 1, 2, 3, 900_000], np.uint32))
+
+    assert values[0] == values[2] == 0
+    assert len({*values.tolist()} - {0}) == 3
+    assert table.of(np.array(1)) == values[1]
+    assert values.max() <= INSTANCES
+    colors = instance_colors()
+    assert len({colors[value] for value in range(1, INSTANCES + 1)}) == INSTANCES
+
+
+def test_objects_of_a_class_look_alike_in_the_view_of_classes() -> None:
+    plain, alike = object_colors(["#ff0000", "#0000ff"]), class_colors(["#ff0000", "#0000ff"])
+
+    assert plain.keys() == alike.keys()
+    assert {alike[value] for value in range(1, 1 + SHADES)} == {plain[1]}
+    assert {alike[value] for value in range(1 + SHADES, 1 + 2 * SHADES)} == {plain[1 + SHADES]}
