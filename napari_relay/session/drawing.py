@@ -27,8 +27,6 @@ from napari_relay.views.values import VIEW_SIDE
 
 BOX_FIELD = 1.4
 """Side of the view that looks at a box, over the box's longer side."""
-BOX_MARGIN = 0.06
-"""How far outside a box its negative clicks stand, over its shorter side."""
 
 
 class Drawing(ABC):
@@ -87,8 +85,9 @@ class Drawing(ABC):
     def add_box(self, box: Box) -> int:
         """Prompt with a box round the object; returns the generation to compute.
 
-        The network knows clicks and masks, no boxes: a box becomes a click in its middle and one outside each side,
-        looked at from where it fills the view, and what the mask has outside the box is taken away.
+        The network knows clicks and masks, no boxes: a box becomes a click in its middle, looked at from where it fills
+        the view, and what the mask has outside the box is taken away. Negative clicks outside its sides would cost
+        more than they bring (`benchmarks/box_prompt.py`).
 
         Raises
         ------
@@ -98,9 +97,7 @@ class Drawing(ABC):
         inside = box.clip(self.source.shape)
         if min(inside.shape) < 2:
             raise ClickError("The box is too small, or outside the image.", "Draw it round the object.")
-        return self.add_clicks(
-            box_clicks(inside, self.source.shape), BOX_FIELD * max(inside.shape) / VIEW_SIDE, within=inside
-        )
+        return self.add_clicks([Click(*inside.centre)], BOX_FIELD * max(inside.shape) / VIEW_SIDE, within=inside)
 
     # -- drawing -----------------------------------------------------------------------------------------------
 
@@ -191,18 +188,6 @@ class Drawing(ABC):
             self._moved()
         self.changed.emit()
         return step.proposal
-
-
-def box_clicks(box: Box, shape: tuple[int, int]) -> list[Click]:
-    """The clicks that stand for a box: one in its middle, and one outside each side that is not the image's border."""
-    y, x = box.centre
-    margin = max(1.0, BOX_MARGIN * min(box.shape))
-    outside = [(box.y0 - margin, x), (box.y1 - 1 + margin, x), (y, box.x0 - margin), (y, box.x1 - 1 + margin)]
-    height, width = shape
-    return [
-        Click(y, x),
-        *(Click(a, b, False) for a, b in outside if 0 <= a <= height - 1 and 0 <= b <= width - 1),
-    ]
 
 
 def _whole(box: Box) -> Region:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from napari_relay.errors import ClickError
 from napari_relay.geometry import Box, Click
-from napari_relay.session.drawing import box_clicks
 from napari_relay.session.edits import Edit, EditKind, edited
 from napari_relay.session.region import Region
 
@@ -94,10 +93,11 @@ def test_a_box_takes_what_fills_it_and_nothing_outside(session, discs, iou):
     assert full(session.proposal)[130, 100]
 
 
-def test_clicks_of_a_box_stand_in_the_image_and_outside_the_box():
-    clicks = box_clicks(Box(0, 100, 50, 200), (300, 300))
-    assert [click.positive for click in clicks] == [True, False, False, False]  # no room above
-    assert not any(Box(0, 100, 50, 200).contains(click.y, click.x) for click in clicks[1:])
+def test_a_box_is_a_click_in_the_middle_of_its_part_in_the_image(session):
+    session.compute(session.add_box(Box(-40, 100, 60, 200)))
+    (click,) = session.clicks
+    assert (click.y, click.x, click.positive) == (*Box(0, 100, 60, 200).centre, True)
+    assert Box(0, 100, 60, 200).covers(session.proposal.box)
 
 
 def test_a_scribble_is_taken_back_as_one(session):
