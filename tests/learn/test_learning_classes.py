@@ -159,3 +159,14 @@ def test_a_class_head_takes_no_part_in_the_checkpoint_of_the_clicks(
 
     alone, saved = result_of(folder, monkeypatch, classes)
     assert (alone["better"], alone["checkpoints"], saved) == (False, {"better": None, "all": None}, [])
+
+
+def test_objects_that_contradict_each_other_speak_against_a_head() -> None:
+    from relay_training.class_head_verdict import contradiction
+
+    numbers = {i: i % 2 for i in range(40)}
+    drawn = {i: i % 4 < 2 for i in numbers}  # half of each class
+
+    assert "contradict each other" in contradiction(drawn, numbers, 0.83)
+    assert contradiction({i: i > 3 for i in numbers}, numbers, 0.95) == ""
+    assert contradiction({}, numbers, 0.95) == "", "too few objects to deal out"

@@ -95,13 +95,14 @@ def test_only_what_was_said_is_a_target(project: Project, source: Source) -> Non
     assert material.names == ("background", "coin")
     assert len(material.held_out) >= 2
     for view in views_of(source.shape, material, lesson):
-        target, measured = targets_of(project, source.shape, view, material, lesson.plane)
+        target, measured, taught = targets_of(project, source.shape, view, material, lesson.plane)
         inside = np.ix_(*(np.minimum(np.arange(112) * 4 + 2 + o, n - 1) for o, n in
                           zip((view.box.y0, view.box.x0), labels.shape, strict=True)))  # fmt: skip
         truth = labels[inside]
         assert set(np.unique(truth[target == 1])) <= set(range(1, 13))
         assert not (truth[target == 0] > 0).any()
         assert (target[measured > 0] == -1).all(), "what measures does not teach"
+        assert ((taught > 0) == (target >= 0)).all()
         assert (target[truth > 12] == -1).all(), "coins that nobody accepted say nothing"
 
 

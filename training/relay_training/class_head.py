@@ -3,7 +3,8 @@
 A place that nobody has said anything about teaches nothing. The encoder stays; each view is encoded once. A fixed fifth
 of the objects is left out and says how good the head is: by blocks of 1024 pixels where there are many, else by object.
 A head takes the place of the one that is there only when it is surely better on them, a first one when it is better
-than chance; both by a paired bootstrap.
+than chance; both by a paired bootstrap. And only when the objects that taught it agree with each other: each half of
+them is called by a short head that the other half taught.
 """
 
 from __future__ import annotations
@@ -38,7 +39,15 @@ from relay_training.class_head_material import (
     views_of,
     with_truth,
 )
-from relay_training.class_head_verdict import Seen, accuracy_of, right_calls, verdict_of
+from relay_training.class_head_verdict import (
+    Seen,
+    accuracy_of,
+    contradiction,
+    halves_of,
+    right_calls,
+    verdict_of,
+    without,
+)
 from relay_training.losses import IGNORE
 from relay_training.semantic_losses import semantic_loss
 
@@ -97,7 +106,7 @@ def train_class_head(
     lesson = lesson or ClassLesson()
     material = material_of(project, source, lesson)
     views = views_of(source.shape, material, lesson)
-    total = len(views) + lesson.steps
+    total = len(views) + lesson.steps + 2 * (lesson.steps // 2)
     yield Progress(0, total)
     seen, stretch = [], measure_stretch(source)
     for number, view in enumerate(views):
@@ -117,6 +126,16 @@ def train_class_head(
     before = {} if old is None else right_calls(old, seen, true, predictor)
     accuracy, chance = accuracy_of(right, true.numbers)
     verdict = verdict_of(right, before, true.numbers, lesson.seed)
+    if verdict.better:
+        agreed: dict[int, bool] = {}
+        done = len(views) + lesson.steps
+        for away in halves_of(taught, material.numbers):
+            for _ in _crossed(away, taught, lesson, material, predictor, agreed):
+                done += 1
+                yield Progress(done, total)
+        if why := contradiction(agreed, material.numbers, accuracy):
+            verdict = replace(verdict, better=False, reason=f"{verdict.reason.rpartition(':')[0]}, {why}")
+    yield Progress(total, total)
     card = ClassCard(
         lesson.kind, material.names, material.colors, predictor.encoder_hash, lesson.step,
         {"accuracy": accuracy, "chance": chance, "objects": len(material.held_out), "loss": loss},
@@ -141,8 +160,27 @@ def _see(
 ) -> Seen:
     crops = read_crops(source, view_pair(source.shape, view), lesson.plane, default_mix(source), stretch)
     encoding = predictor.encode(replace(crops, key="")).encoding.map(lambda x: x.to(torch.float16).cpu())
-    target, measured = targets_of(project, source.shape, view, material, lesson.plane)
-    return Seen(encoding, target, measured)
+    return Seen(encoding, *targets_of(project, source.shape, view, material, lesson.plane))
+
+
+def _crossed(
+    away: Sequence[int],
+    taught: Sequence[Seen],
+    lesson: ClassLesson,
+    material: Material,
+    predictor: Predictor,
+    agreed: dict[int, bool],
+) -> Generator[None, None, None]:
+    """Teach a short head without some of the objects, and let it call those; one yield a step."""
+    seen = without(taught, away)
+    rest = [one for one in seen if (one.target != IGNORE).any()]
+    if not (away and rest):
+        return
+    half = replace(lesson, steps=lesson.steps // 2)
+    head = _new_head(half, len(material.names), predictor)
+    for _ in _fit(head, rest, half, predictor):
+        yield
+    agreed.update(right_calls(head, seen, material, predictor))
 
 
 def _new_head(lesson: ClassLesson, classes: int, predictor: Predictor) -> ClassHead:

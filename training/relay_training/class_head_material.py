@@ -137,11 +137,12 @@ def with_truth(material: Material, truth: ProjectReader) -> Material:
 
 def targets_of(
     project: ProjectReader, shape: tuple[int, int], view: View, material: Material, plane: Plane
-) -> tuple[Labels, Labels]:
-    """Class of each cell of the logits, -1 unknown or held out; and the held-out object's id there, 0 for none."""
+) -> tuple[Labels, Labels, Labels]:
+    """Class of each cell of the logits, -1 unknown or held out; the id there of a held-out object, 0 for none; and that
+    of one that teaches."""
     box = view.box.clip(shape)
     target = np.full((LOGIT_SIDE, LOGIT_SIDE), int(IGNORE), np.int64)
-    measured = np.zeros((LOGIT_SIDE, LOGIT_SIDE), np.int64)
+    measured, taught = (np.zeros((LOGIT_SIDE, LOGIT_SIDE), np.int64) for _ in range(2))
     cell = view.box.height / LOGIT_SIDE
     middle = np.floor((np.arange(LOGIT_SIDE) + 0.5) * cell).astype(int)
     rows, columns = middle + view.box.y0, middle + view.box.x0
@@ -159,4 +160,5 @@ def targets_of(
         held = stored.id in material.held_out
         target[place] = np.where(mask, int(IGNORE) if held else material.numbers[stored.id], target[place])
         measured[place] = np.where(mask, stored.id if held else 0, measured[place])
-    return target, measured
+        taught[place] = np.where(mask, 0 if held else stored.id, taught[place])
+    return target, measured, taught

@@ -14,19 +14,24 @@ from napari_relay.model.class_head import ClassHead
 from napari_relay.model.encoder import Encoding
 from napari_relay.predictor import Predictor
 from relay_training.class_head_material import Labels, Material
+from relay_training.losses import IGNORE
 
 BOOTSTRAP = 2000
 SURE = 0.05
 """One-sided: of the resamples, so many may say the opposite."""
+HALVED = 4
+"""Objects of a class below which it cannot be dealt out to two halves."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seen:
-    """A view's encoding (float16), its targets [112, 112] (-1 says nothing), and the held-out objects' ids there."""
+    """A view's encoding (float16), its targets [112, 112] (-1 says nothing), and the ids there of the objects that
+    measure, and of those that teach."""
 
     encoding: Encoding
     target: Labels
     measured: Labels
+    taught: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,44 @@ def accuracy_of(right: dict[int, bool], numbers: dict[int, int]) -> tuple[float 
     if len(by_class) < 2:
         return None, None
     return float(np.mean([np.mean(values) for values in by_class.values()])), 1 / len(by_class)
+
+
+def halves_of(seen: Sequence[Seen], numbers: dict[int, int]) -> tuple[list[int], list[int]]:
+    """The objects that taught, dealt out to two halves, class by class; classes of few objects left out."""
+    ids = {int(i) for one in seen for i in np.unique(one.taught) if i > 0}
+    halves: tuple[list[int], list[int]] = [], []
+    for number in sorted(set(numbers.values())):
+        members = [i for i in sorted(ids) if numbers[i] == number]
+        if len(members) >= HALVED:
+            halves[0].extend(members[::2])
+            halves[1].extend(members[1::2])
+    return halves
+
+
+def without(seen: Sequence[Seen], away: Sequence[int]) -> list[Seen]:
+    """The views with some of the objects that taught measuring instead."""
+    changed = []
+    for one in seen:
+        gone = np.isin(one.taught, away)
+        target = np.where(gone, int(IGNORE), one.target)
+        changed.append(Seen(one.encoding, target, np.where(gone, one.taught, 0), np.where(gone, 0, one.taught)))
+    return changed
+
+
+def contradiction(agreed: dict[int, bool], numbers: dict[int, int], accuracy: float | None) -> str:
+    """What speaks against a head that passed: the objects that taught it contradict each other; "" where they do not.
+
+    Each half of them was called by a head that the other half taught. Where the classes are given at random such calls
+    are right as often as by chance, while the calls for held-out objects, which are alike, may by luck all be right.
+
+    Parameters
+    ----------
+    agreed : for each of those objects whether it was called as it was given. accuracy : on the held-out ones.
+    """
+    share, chance = accuracy_of(agreed, numbers)
+    if share is None or chance is None or accuracy is None or share > (chance + accuracy) / 2:
+        return ""
+    return f"but of the objects that taught it only {share:.0%} fit the others: their classes contradict each other."
 
 
 def verdict_of(right: dict[int, bool], before: dict[int, bool], numbers: dict[int, int], seed: int) -> ClassVerdict:
