@@ -73,6 +73,9 @@ def export(
         bool, typer.Option("--reviewed", help="Only reviewed and locked objects; for training sets.")
     ] = False,
     done: Annotated[bool, typer.Option("--done", help="Of a folder, only the images that are marked as done.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Of a folder, the folders below it, too; OUT gets the same folders.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -97,7 +100,7 @@ def export(
     if is_image_folder(project):
         from napari_relay.cli.export_folder import export_folder
 
-        export_folder(project, to, wish, done=done, as_json=as_json)
+        export_folder(project, to, wish, done=done, recursive=recursive, as_json=as_json)
         return
     known = tell_losses(to, wish)
     report = export_one(project, to, wish)

@@ -13,9 +13,9 @@ from napari_relay.errors import RelayError, UsageError
 from napari_relay.workspace.folder import FolderImage, ImageFolder, ImageState
 
 
-def export_folder(folder: Path, to: Path, wish: Wish, *, done: bool, as_json: bool) -> None:
-    """Export every image of a folder that has objects (or is done), into `to`; what fails is told at the end, and
-    makes the exit code 1.
+def export_folder(folder: Path, to: Path, wish: Wish, *, done: bool, recursive: bool, as_json: bool) -> None:
+    """Export every image of a folder that has objects (or is done), into `to`, of those below it (`recursive`) into
+    the same folders there; what fails is told at the end, and makes the exit code 1.
 
     Raises
     ------
@@ -26,7 +26,8 @@ def export_folder(folder: Path, to: Path, wish: Wish, *, done: bool, as_json: bo
         raise UsageError("Which format? Of a folder it is not told by the ending.", "Name it (--format).")
     if wish.region or wish.image:
         raise UsageError("--region and --image are for one project.", "Leave them away for a folder.")
-    images = list(ImageFolder(folder).look())
+    images_of = ImageFolder(folder, recursive=recursive)
+    images = [image for image in images_of.look() if not image.path.is_relative_to(to.absolute())]
     if done:
         chosen = [image for image in images if image.state is ImageState.DONE]
     else:
@@ -41,11 +42,16 @@ def export_folder(folder: Path, to: Path, wish: Wish, *, done: bool, as_json: bo
     ending = _ending(wish.format)
     written, failed = [], {}
     for number, image in enumerate(chosen, start=1):
-        err.print(f"{number} of {len(chosen)}: {image.name}", markup=False, highlight=False)
+        way = image.path.relative_to(images_of.path)
+        err.print(f"{number} of {len(chosen)}: {way}", markup=False, highlight=False)
         try:
-            written.append(export_one(image.project, to / f"{image.name}{ending}", wish))
+            target = to / way.parent
+            target.mkdir(parents=True, exist_ok=True)
+            written.append(export_one(image.project, target / f"{image.name}{ending}", wish))
+        except OSError as error:
+            failed[way.as_posix()] = f"Cannot make the folder {target}: {error.strerror}."
         except RelayError as error:
-            failed[image.name] = str(error)
+            failed[way.as_posix()] = str(error)
     if as_json:
         print_json({"images": [asdict(report) for report in written], "failed": failed, **_counts(images)})
     else:

@@ -17,6 +17,7 @@ def open_window(
     ] = None,
     project: ProjectOption = None,
     checkpoint: CheckpointOption = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Of a folder, the folders below it, too.")] = False,
 ) -> None:
     """Open an image in the window, click objects, correct, accept.
 
@@ -25,10 +26,11 @@ def open_window(
     \b
     Examples:
       napari-relay slide.svs                  the same as `napari-relay open slide.svs`
+      napari-relay photos --recursive         all images of a folder and of those below it
       napari-relay open demo                  a file that is named like a command
       napari-relay open scan.tif --project ~/projects/scan.relay
     """
     # Imported here: the other commands must not wait for the window's libraries.
     from napari_relay.widgets import launch
 
-    raise typer.Exit(launch(image, project=project, checkpoint=checkpoint))
+    raise typer.Exit(launch(image, project=project, checkpoint=checkpoint, recursive=recursive))

@@ -19,9 +19,16 @@ def is_image_folder(path: Path) -> bool:
     return path.is_dir() and not _is_zarr(path)
 
 
-def images_in(folder: Path) -> list[Path]:
-    """The images of a folder, not of those below it, sorted as people count: 2 before 10."""
-    return sorted((path for path in folder.iterdir() if _is_image(path)), key=_natural)
+def images_in(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The images of a folder, sorted as people count: 2 before 10; `recursive`: then those of the folders below it, one
+    after the other. Hidden folders and links to folders are passed over."""
+    entries = sorted(folder.iterdir(), key=_natural)
+    images = [path for path in entries if _is_image(path)]
+    if recursive:
+        for path in entries:
+            if is_image_folder(path) and not path.is_symlink() and not path.name.startswith("."):
+                images += images_in(path, recursive=True)
+    return images
 
 
 def _is_image(path: Path) -> bool:

@@ -88,6 +88,7 @@ class RelayWidget(QWidget):
         self.setAcceptDrops(True)
         self._window: QMainWindow | None = None
         self._folder: Path | None = None
+        self._recursive = False
         self._classes = ClassWork(self.panels.classes, self.desk)
         self._learning = LearnBinding(
             self.desk, self.panels.learn, WindowThread.single, lambda: self.settings.checkpoint or None,
@@ -152,7 +153,7 @@ class RelayWidget(QWidget):
             target.installEventFilter(self._drops)
         self._turns.later(self._arm_by_itself)
         if self._folder is not None:
-            self.open_path(str(self._folder))
+            self.open_path(str(self._folder), recursive=self._recursive)
 
     def _arm_by_itself(self, *_: object) -> None:
         """Whoever opens the dock wants to click: the tool is on as soon as there is an image, until switched off."""
@@ -165,15 +166,15 @@ class RelayWidget(QWidget):
         """Open a file, folder or address as layers, in the background; errors are shown."""
         self.opener.open(path)
 
-    def open_path(self, path: str) -> None:
-        """Open an image, or a folder of images as a list to work through."""
+    def open_path(self, path: str, *, recursive: bool = False) -> None:
+        """Open an image, or a folder of images (`recursive`: with those below it) as a list to work through."""
         if not is_image_folder(Path(path)):
             self.open_image(path)
         elif self._window is None:  # not docked yet
-            self._folder = Path(path)
+            self._folder, self._recursive = Path(path), recursive
         else:
             self._folder = None
-            self.sides.show_folder(Path(path), self._window)
+            self.sides.show_folder(Path(path), self._window, recursive=recursive)
 
     # -- what the user does ------------------------------------------------------------------------------------
 

@@ -91,15 +91,15 @@ class FolderPanel(SideDock):
 
     def _listed(self) -> None:
         self.list.clear()
-        for entry in self.work.entries:
-            item = QListWidgetItem(_blank(), words(entry))
+        for index, entry in enumerate(self.work.entries):
+            item = QListWidgetItem(_blank(), words(entry, self.work.title(index)))
             item.setToolTip(str(entry.path))
             self.list.addItem(item)
         self._tell()
 
     def _changed(self, index: int) -> None:
         entry, item = self.work.entries[index], self.list.item(index)
-        item.setText(words(entry))
+        item.setText(words(entry, self.work.title(index)))
         item.setToolTip(entry.problem or str(entry.path))
         picture = self.work.thumbnails.pop(index, None)
         if picture is not None:
@@ -157,13 +157,13 @@ class FolderKeys(QObject):
         return True
 
 
-def words(entry: Entry) -> str:
-    """Name, state and count of an image, in two lines."""
+def words(entry: Entry, title: str) -> str:
+    """Title, state and count of an image, in two lines."""
     if entry.state == BROKEN:
-        return f"{entry.path.name}\ncannot be read"
+        return f"{title}\ncannot be read"
     if entry.state == NEW:
-        return f"{entry.path.name}\nnew"
-    return f"{entry.path.name}\n{plural(entry.n_objects, 'object')}{' · done' if entry.state == DONE else ''}"
+        return f"{title}\nnew"
+    return f"{title}\n{plural(entry.n_objects, 'object')}{' · done' if entry.state == DONE else ''}"
 
 
 def _icon(picture: Any) -> QIcon:

@@ -38,6 +38,7 @@ class FolderWork:
     runner : looks at images and projects; owned.
     notify : shows a sentence to the user.
     take_away : takes layers of ours out of the viewer, soon.
+    recursive : take the folders below it along.
 
     Attributes
     ----------
@@ -58,8 +59,10 @@ class FolderWork:
         runner: Runner,
         notify: Callable[[str], None],
         take_away: Callable[[list[Any]], None],
+        *,
+        recursive: bool = False,
     ) -> None:
-        self.path = path
+        self.path, self._recursive = path, recursive
         self.entries: list[Entry] = []
         self.thumbnails: dict[int, Any] = {}
         self.index = -1
@@ -79,6 +82,10 @@ class FolderWork:
         runner.submit(self._list, self._listed, lambda error: notify(sentence(error)))
 
     # -- what is shown -----------------------------------------------------------------------------------------
+
+    def title(self, index: int) -> str:
+        """What an image is called: its way from the folder."""
+        return self.entries[index].path.relative_to(self.path.expanduser().absolute()).as_posix()
 
     @property
     def n_done(self) -> int:
@@ -138,7 +145,7 @@ class FolderWork:
         # In the runner's thread, which also imports what this needs.
         from napari_relay.workspace.folder import ImageFolder
 
-        folder = ImageFolder(self.path)
+        folder = ImageFolder(self.path, recursive=self._recursive)
         return folder, folder.paths()
 
     def _listed(self, found: tuple[Any, list[Path]]) -> None:

@@ -35,6 +35,7 @@ def launch(
     *,
     project: str | os.PathLike[str] | None = None,
     checkpoint: str | None = None,
+    recursive: bool = False,
 ) -> int:
     """Open the window, with an image if `path` names one, and run until it is closed.
 
@@ -43,6 +44,7 @@ def launch(
     path : image file, folder (Zarr) or address, or a folder of images; None for an empty window.
     project : project file, where it is not `<path>.relay`.
     checkpoint : a bundled checkpoint's name or a file; None takes the one used last.
+    recursive : of a folder, take the folders below it along.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def launch(
     _show(viewer)
     splash.finish(dock.window())
     if path is not None:
-        dock.open_path(os.fspath(path))
+        dock.open_path(os.fspath(path), recursive=recursive)
     from napari import run
 
     run()

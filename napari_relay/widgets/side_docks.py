@@ -47,13 +47,15 @@ class SideDocks:
             self._desk.viewer.window.add_dock_widget(self.objects, name="Relay objects", area="bottom")
         _raise(self.objects)
 
-    def show_folder(self, path: Path, window: QMainWindow) -> None:
-        """A folder of images, left of the image; the one before goes."""
+    def show_folder(self, path: Path, window: QMainWindow, *, recursive: bool = False) -> None:
+        """A folder of images (`recursive`: with those below it), left of the image; the one before goes."""
         from napari_relay.widgets.folder_panel import FolderPanel
         from napari_relay.widgets.folder_work import FolderWork
 
         self._end("folder", keep=False)
-        work = FolderWork(path, self._desk, self._opener, WindowThread.single(), self._notify, self._take_away)
+        work = FolderWork(
+            path, self._desk, self._opener, WindowThread.single(), self._notify, self._take_away, recursive=recursive
+        )
         self.folder = FolderPanel(work)
         self.folder.closed.connect(lambda: setattr(self, "folder", None))
         self._desk.viewer.window.add_dock_widget(self.folder, name="Relay folder", area="left")

@@ -1,7 +1,7 @@
 """A folder of images, each with its own project beside it, and one class template for all of them.
 
-Images are those of the folder itself, not of folders below it. What is known of an image is read from its project
-without the lock, so a window may have it open.
+Images are those of the folder itself, on request those of the folders below it, too. What is known of an image is read
+from its project without the lock, so a window may have it open.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class ImageFolder:
     Parameters
     ----------
     path : the folder.
+    recursive : take the folders below it along.
 
     Raises
     ------
@@ -63,14 +64,15 @@ class ImageFolder:
         It is no folder, or an image itself.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, recursive: bool = False) -> None:
+        self.recursive = recursive
         self.path = Path(path).expanduser().absolute()
         if not is_image_folder(self.path):
             raise UsageError(f"{self.path} is not a folder of images.", "Give a folder that has images in it.")
 
     def paths(self) -> list[Path]:
-        """The images, sorted as people count: 2 before 10."""
-        return images_in(self.path)
+        """The images, folder by folder, sorted as people count: 2 before 10."""
+        return images_in(self.path, recursive=self.recursive)
 
     def look(self) -> Iterator[FolderImage]:
         """The images with their states, in order; a project takes a few milliseconds."""

@@ -26,8 +26,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object, object
 
     calls: list[tuple[object, object, object]] = []
 
-    def launch(image: object = None, *, project: object = None, checkpoint: object = None) -> int:
-        calls.append((image, project, checkpoint))
+    def launch(
+        image: object = None, *, project: object = None, checkpoint: object = None, recursive: bool = False
+    ) -> int:
+        calls.append((image, project, "recursive" if recursive else checkpoint))
         return 0
 
     monkeypatch.setitem(vars(napari_relay.widgets), "launch", launch)
@@ -108,6 +110,13 @@ def test_mistyped_command_is_told_from_a_file(run: Run, opened: list[Any]) -> No
     assert (ran.code, opened) == (2, [])
     assert "neither a command nor a file" in ran.err
     assert "Did you mean `napari-relay evaluate`?" in ran.err
+
+
+def test_a_folder_may_be_opened_with_those_below_it(
+    opened: list[tuple[object, object, object]], run: Run, tmp_path: Path
+) -> None:
+    assert run(tmp_path, "--recursive").code == 0
+    assert opened == [(str(tmp_path), None, "recursive")]
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

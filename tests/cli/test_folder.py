@@ -92,3 +92,19 @@ def test_a_template_with_a_mistake_changes_nothing(run: Run, photos: Path, tmp_p
     assert ran.code == 1
     assert "bad.classes.json" in ran.err
     assert "blue" in ran.err
+
+
+def test_exports_of_folders_below_lie_in_the_same_folders(run: Run, photos: Path) -> None:
+    below = photos / "day 2" / "left"
+    below.mkdir(parents=True)
+    Image.fromarray(np.zeros((60, 80), np.uint8)).save(below / "a.png")
+    with Project.open(below / "a.png.relay", fingerprint="d", shape=(60, 80), image_name="a.png") as project:
+        project.accept(Box(5, 5, 15, 20), np.ones((10, 15), bool), class_name="cell")
+
+    for _ in range(2):  # the second time the folder of exports, inside the photos, is no folder of images
+        ran = run("export", photos, "--recursive", "--format", "label-png", "--out", photos / "out", "--overwrite")
+        assert ran.code == 0, ran.err
+        assert "3 objects of 3 images" in ran.out
+
+    found = sorted(path.relative_to(photos / "out").as_posix() for path in (photos / "out").rglob("*.png"))
+    assert found == ["a.png.png", "b.png.png", "day 2/left/a.png.png"]

@@ -103,3 +103,19 @@ def test_a_wrong_template_is_named_by_file_and_field(tmp_path: Path, text: str, 
     with pytest.raises(ImportFileError, match=told) as caught:
         ClassTemplate.load(path)
     assert "relay.classes.json" in str(caught.value)
+
+
+def test_folders_below_are_taken_along_when_that_is_asked(folder: ImageFolder) -> None:
+    for name in ("below/z1.png", "below/deeper/a.png", "aside/b2.png", "aside/b10.png", ".hidden/c.png"):
+        path = folder.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((4, 5), np.uint8)).save(path)
+    (folder.path / "round").symlink_to(folder.path, target_is_directory=True)
+
+    found = ImageFolder(folder.path, recursive=True).paths()
+
+    assert [path.relative_to(folder.path).as_posix() for path in found] == [
+        "img1.png", "img2.png", "img10.png", "slide.ome.zarr", "aside/b2.png", "aside/b10.png", "below/z1.png",
+        "below/deeper/a.png",
+    ]  # fmt: skip
+    assert len(folder.paths()) == 4
