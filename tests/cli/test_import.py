@@ -14,7 +14,7 @@ import zarr
 from PIL import Image
 
 from napari_relay.geometry import Box
-from napari_relay.store import Project
+from napari_relay.store import CleaningRules, Project
 
 Run = Callable[..., Any]
 SQUARE = {"type": "Polygon", "coordinates": [[[10, 20], [40, 20], [40, 50], [10, 50], [10, 20]]]}
@@ -97,3 +97,16 @@ def test_what_is_exported_can_be_imported(run: Run, project: Path, geojson: Path
 
     with Project.open(tmp_path / "other.relay", create=False, read_only=True) as opened:
         assert [item.area for item in opened.objects()] == [900] * 6
+
+
+def test_masks_are_cleaned_only_when_that_is_asked(run: Run, project: Path, geojson: Path) -> None:
+    with Project.open(project, create=False) as opened:
+        opened.set_cleaning(CleaningRules(smooth_px=5))
+
+    run("import", project, geojson)
+    run("import", project, geojson, "--clean")
+
+    with Project.open(project, create=False, read_only=True) as opened:
+        plain, cleaned = (item.area for item in opened.objects())
+    assert plain == 900
+    assert 0 < cleaned < 900, "smoothing rounds the corners of a square"
