@@ -155,6 +155,24 @@ def test_a_closed_list_leaves_the_image_open(open_folder: Any) -> None:
     accept(window, 100, 100)
 
 
+def test_folders_below_are_in_the_list_when_that_is_asked(open_folder: Any, folder: Path, make_picture: Any) -> None:
+    (folder / "below").mkdir()
+    Image.fromarray(make_picture((300, 400))).save(folder / "below" / "photo9.png")
+    window = open_folder()
+    ready(window, 0)
+
+    window.dock.open_path(str(folder), recursive=True)
+
+    window.until(lambda: window.dock.sides.folder is not None and len(window.dock.sides.folder.work.entries) == 5)
+    panel = window.dock.sides.folder
+    ready(window, 0)
+    assert panel.list.item(4).text().split("\n")[0] == "below/photo9.png"
+    panel.list.itemClicked.emit(panel.list.item(4))
+    ready(window, 4)
+    accept(window, 100, 100)
+    window.until(lambda: look_at(folder / "below" / "photo9.png").n_objects == 1)
+
+
 def test_pictures_are_shown_small_and_in_their_form(folder: Path) -> None:
     from napari_relay.workspace.thumbnails import thumbnail
 
@@ -165,18 +183,32 @@ def test_pictures_are_shown_small_and_in_their_form(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_a_long_folder_costs_no_memory_an_image(open_folder: Any, folder: Path, make_picture: Any) -> None:
-    for index in range(5, 45):
-        Image.fromarray(make_picture((300, 400))).save(folder / f"photo{index}.png")
-    (folder / "photo4.png").unlink()
+@pytest.mark.timeout(3600)
+def test_a_long_folder_costs_no_memory_no_files_and_no_threads_an_image(
+    open_folder: Any, folder: Path, make_picture: Any
+) -> None:
+    count = 120  # 500, without a window: tests/workspace/test_soak.py
+    for path in folder.iterdir():
+        path.unlink()
+    for index in range(count):
+        Image.fromarray(make_picture((150, 200))).save(folder / f"photo{index}.png")
     window = open_folder()
+    window.viewer.window.resize(700, 450)  # frames are drawn by the processor: fewer pixels, less time
     process, used = psutil.Process(), []
-    for index in range(40):
-        ready(window, index)
-        accept(window, 100, 100)
-        if index in (10, 39):
+    first, last = count // 4, count - 1
+    for index in range(count):
+        work = ready(window, index)
+        accept(window, 60, 60)
+        if index in (first, last):
+            looked: list[None] = []
+            work._runner.submit(lambda: None, looked.append)
+            window.until(lambda looked=looked: bool(looked))  # every thumbnail is made
             gc.collect()
-            used.append(process.memory_info().rss / 2**20)
+            used.append((process.memory_info().rss / 2**20, process.num_fds(), process.num_threads()))
         window.key(Qt.Key.Key_PageDown)
-    assert (used[1] - used[0]) / 29 <= 1, f"{used} MB"
+    (memory, files, threads), (memory_after, files_after, threads_after) = used
+    assert (memory_after - memory) / (last - first) <= 1, f"{memory} MB grew to {memory_after} MB"
+    assert files_after <= files + 5, f"{files} open files grew to {files_after}"
+    assert threads_after <= threads + 5, f"{threads} threads grew to {threads_after}"
+    assert all(entry.n_objects == 1 for entry in work.entries[: count - 1])
+    print(f"{memory:.0f} to {memory_after:.0f} MB, {files} to {files_after} files")
