@@ -19,10 +19,11 @@ from relay_training.finetune_cache import Encodings, Row
 from relay_training.finetune_objective import LearnObjective, LearnTasks, joined, part_of, replayed, tasks_of
 from relay_training.finetune_parts import groups, merge_parts, open_parts
 from relay_training.finetune_recipe import Recipe
-from relay_training.fit import Average, learning_rate, plain_attention
+from relay_training.fit import learning_rate
 from relay_training.objective import Weights
 from relay_training.regions import sample_generators
 from relay_training.tasks import draw_tasks
+from relay_training.trainable import Average, plain_attention
 
 log = logging.getLogger(__name__)
 

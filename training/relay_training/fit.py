@@ -12,8 +12,6 @@ from __future__ import annotations
 import math
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,19 +21,17 @@ import numpy.typing as npt
 import torch
 import typer
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_relay.errors import UsageError
 from napari_relay.model.checkpoint import Card, load_checkpoint, save_checkpoint
-from napari_relay.model.encoder import Encoding, freeze
-from napari_relay.model.network import ClickModel
+from napari_relay.model.encoder import Encoding
 from relay_training.encodings import CachedBatch, EncodingCache
 from relay_training.objective import Objective, Weights
 from relay_training.regions import sample_generators
 from relay_training.reporting import Reporter
 from relay_training.targets import TargetLaw
 from relay_training.tasks import draw_tasks
+from relay_training.trainable import Average, open_gates, parameter_groups, plain_attention, set_trainable
 
 SAVE_EVERY_S = 120.0
 
@@ -100,86 +96,12 @@ def read_config(path: Path) -> FitConfig:
     return FitConfig(**{**values, "cache": Path(values["cache"]), "out": Path(values["out"])})
 
 
-def parameter_groups(model: ClickModel, config: FitConfig) -> list[dict[str, Any]]:
-    """AdamW groups new / peer / relay; every trainable parameter is in exactly one."""
-    peer_parts = ("head.prompt.", "head.decoder.", "encoder.stages.", "encoder.neck.")
-    groups: dict[tuple[str, bool], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            kind = "relay" if name.startswith("encoder.relay.") else "peer" if name.startswith(peer_parts) else "new"
-            decays = parameter.dim() > 1 and kind != "relay"
-            groups.setdefault((kind, decays), []).append(parameter)
-    rates = {"new": config.lr_new, "peer": config.lr_peer, "relay": config.lr_relay}
-    return [
-        {"params": p, "lr": rates[kind], "base": rates[kind], "weight_decay": config.weight_decay if decays else 0.0}
-        for (kind, decays), p in groups.items()
-    ]
-
-
 def learning_rate(step: int, steps: int, warmup: int) -> float:
     """Factor of the base rate: linear warm-up, then cosine to 0.02."""
     if step < warmup:
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def set_trainable(model: ClickModel, train: str) -> None:
-    """Freeze what a run leaves alone; in a `trunk` run stem and stage 2 stay frozen."""
-    encoder = model.encoder
-    freeze(encoder)
-    if train == "trunk":
-        parts = [encoder.stages[2].blocks, encoder.stages[3], encoder.neck, encoder.relay]
-        for part in parts:
-            for name, parameter in part.named_parameters():
-                # Folded batch norms stay as they are.
-                parameter.requires_grad_(".bn." not in name)
-
-
-def open_gates(model: ClickModel, least: float) -> None:
-    """Set relay gates whose size is below `least` to it: an open gate passes a signal to learn from at once."""
-    if least and model.encoder.relay is not None:
-        with torch.no_grad():
-            for block in model.encoder.relay.blocks:
-                gate = block.get_parameter("gate")
-                gate.copy_(torch.where(gate.abs() < least, torch.full_like(gate, least), gate))
-
-
-@contextmanager
-def plain_attention() -> Iterator[None]:
-    """On a CPU, attention as plain products in the number type of its input.
-
-    The fused kernel's backward pass is slow for small windows, and torch's own plain one works in float32 unless it is
-    allowed not to: a quarter of a `trunk` step's time.
-    """
-    if torch.cuda.is_available():
-        yield
-        return
-    allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(allowed)
-
-
-class Average:
-    """Exponential moving average of the trainable parameters, with a warm-up of its memory."""
-
-    def __init__(self, model: ClickModel, decay: float) -> None:
-        self.decay = decay
-        self.values = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-
-    def update(self, model: ClickModel, step: int) -> None:
-        keep = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in model.named_parameters():
-            if name in self.values:
-                self.values[name].lerp_(parameter.detach(), 1 - keep)
-
-    def state(self, model: ClickModel) -> dict[str, Tensor]:
-        """Full state dictionary with the averaged values."""
-        return {**model.state_dict(), **self.values}
 
 
 class Run:
@@ -195,7 +117,16 @@ class Run:
         self.step, self.seconds = 0, 0.0
         self.objective = Objective(Weights(**config.weights), rounds=config.rounds, first_p=config.first_p)
         self.targets = TargetLaw(**config.targets)
-        self.optimiser = torch.optim.AdamW(parameter_groups(self.model, config), betas=(0.9, 0.999))
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(
+                self.model,
+                new=config.lr_new,
+                peer=config.lr_peer,
+                relay=config.lr_relay,
+                weight_decay=config.weight_decay,
+            ),
+            betas=(0.9, 0.999),
+        )
 
     @property
     def steps(self) -> int:
