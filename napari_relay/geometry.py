@@ -7,6 +7,7 @@ real interval [-0.5, 3.5). Every change of scale goes through `to_scaled` / `fro
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,12 +21,23 @@ class Click:
     positive: bool = True
 
 
+def _to_int(value: object, *names: str) -> None:
+    """Make Python's own whole numbers of numpy's: SQLite would keep those as bytes, and compare them as bytes."""
+    for name in names:
+        number = getattr(value, name)
+        if type(number) is not int and hasattr(number, "__index__"):
+            object.__setattr__(value, name, operator.index(number))
+
+
 @dataclass(frozen=True, slots=True)
 class Plane:
     """Index of the (t, z) plane that a session works on."""
 
     t: int = 0
     z: int = 0
+
+    def __post_init__(self) -> None:
+        _to_int(self, "t", "z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,9 @@ class Box:
     x0: int
     y1: int
     x1: int
+
+    def __post_init__(self) -> None:
+        _to_int(self, "y0", "x0", "y1", "x1")
 
     @property
     def height(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_relay.geometry import Box, Level, coarsest_level_for, from_scaled, level_box, to_scaled
+from napari_relay.geometry import Box, Level, Plane, coarsest_level_for, from_scaled, level_box, to_scaled
 
 coordinates = st.floats(-1e6, 1e6)
 scales = st.floats(2**-6, 2**12)
@@ -180,3 +180,10 @@ def test_values_compare_by_content_and_cannot_be_changed() -> None:
     assert len({Box(1, 2, 3, 4), Box(1, 2, 3, 4)}) == 1
     with pytest.raises(AttributeError):
         Box(1, 2, 3, 4).y0 = 5  # type: ignore[misc]
+
+
+def test_whole_numbers_of_numpy_become_those_of_python() -> None:
+    box, plane = Box(*np.array([1, 2, 3, 4])), Plane(np.uint8(5), np.int64(6))
+
+    assert (box, plane) == (Box(1, 2, 3, 4), Plane(5, 6))
+    assert {type(number) for number in (box.y0, box.x0, box.y1, box.x1, plane.t, plane.z)} == {int}

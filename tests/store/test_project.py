@@ -107,6 +107,14 @@ def test_objects_are_found_by_rectangle_and_plane(open_project):
     assert project.count() == 3
 
 
+def test_a_box_and_a_plane_may_be_of_numpy_numbers(open_project):
+    project = open_project(sizes=(1, 3))
+    box, plane = Box(*np.array([5, 6, 15, 16])), Plane(np.int64(0), np.int32(2))
+    stored = project.accept(box, SQUARE, plane=plane)
+    assert project.object(stored.id).box == Box(5, 6, 15, 16)
+    assert [item.id for item in project.objects(Box(*np.array([14, 15, 30, 30])), plane)] == [stored.id]
+
+
 def test_more_objects_than_a_page_are_all_listed(project, monkeypatch):
     monkeypatch.setattr("napari_relay.store.reader._PAGE", 3)
     for _ in range(8):

@@ -151,3 +151,20 @@ def test_an_overlapped_object_keeps_its_own_mask(material: OpenMaterial) -> None
     view = View(Box(0, 80, 112, 192), 448)
     mask = mask_in_view(material, first.id, view)
     assert mask.sum() == pytest.approx(material.project.object(first.id).area, rel=0.03)
+
+
+def test_painted_background_is_no_object_to_click(tmp_path: Path, sample_data: Path) -> None:
+    shutil.copy(sample_data / "coins.png", tmp_path)
+    image = tmp_path / "coins.png"
+    with (
+        open_image(image) as source,
+        Project.open(
+            tmp_path / "coins.png.relay", fingerprint=source.fingerprint, shape=source.shape, image_name="coins.png"
+        ) as project,
+    ):
+        square = np.ones((20, 20), bool)
+        project.accept(Box(0, 0, 20, 20), square, class_name="background")
+        coin = project.accept(Box(30, 0, 50, 20), square, class_name="coin")
+        project.accept(Box(60, 0, 80, 20), square, class_name="background", state="rejected")
+    with OpenMaterial(Material(tmp_path / "coins.png.relay", str(image))) as opened:
+        assert [(example.id, example.class_name) for example in opened.examples(0)] == [(coin.id, "coin")]

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from napari_relay.errors import UsageError
 from napari_relay.geometry import Box, Click, Plane
 from napari_relay.learn.job import Material
+from napari_relay.model.class_card import BACKGROUND
 from napari_relay.sources import open_image
 from napari_relay.store import ObjectFilter, Project
 from napari_relay.views import default_mix, measure_stretch
@@ -85,11 +86,16 @@ class OpenMaterial:
         return stored.box, stored.mask
 
     def examples(self, number: int) -> list[Example]:
-        """The objects that teach, by id; `number` is the project's in the job."""
+        """The objects that teach, by id; `number` is the project's in the job.
+
+        What was painted as background is no object: it teaches classes, not clicks.
+        """
         ids = self.project.find(ObjectFilter(states=(*TEACHING, "rejected")))
         found = []
         for start in range(0, len(ids), 500):
             for stored in self.project.rows([int(i) for i in ids[start : start + 500]]):
+                if stored.class_name == BACKGROUND:
+                    continue
                 clicks, _ = self.project.origin(stored.id)
                 found.append(
                     Example(
