@@ -26,8 +26,8 @@ def import_(
         typer.Option(
             "--format",
             "-f",
-            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme, yolo-seg, geotiff or geojson-crs; told by "
-            "ending and content.",
+            help="ome-zarr, label-tiff, label-png, geojson, coco, labelme, cvat, yolo-seg, geotiff or geojson-crs; "
+            "told by ending and content.",
         ),
     ] = None,
     project: ProjectOption = None,

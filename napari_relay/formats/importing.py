@@ -17,7 +17,7 @@ from napari_relay.formats.feed import Feed
 from napari_relay.formats.job import Georeference
 from napari_relay.formats.jsonstream import read_top
 from napari_relay.formats.records import MAX_BOX_PIXELS, Found, with_runs
-from napari_relay.formats.registry import FORMATS, LabelFormat, RecordFormat, find_format
+from napari_relay.formats.registry import FORMATS, LabelFormat, ReadFormat, RecordFormat, find_readable
 from napari_relay.formats.runs import Runs
 from napari_relay.formats.target import Target
 from napari_relay.formats.writing import UNREADABLE
@@ -74,7 +74,7 @@ def import_file(
     path : str or Path
         What an export, or a program of others, wrote.
     format : str, optional
-        A name of `FORMATS`; told by ending and content otherwise.
+        A name of the registry's `READABLE`; told by ending and content otherwise.
     plane : Plane, optional
         Where objects go of which the file does not say it; the first plane by default.
     class_name : str, optional
@@ -116,7 +116,7 @@ def import_file(
 def _run(
     project: Project,
     path: Path,
-    chosen: LabelFormat | RecordFormat,
+    chosen: LabelFormat | RecordFormat | ReadFormat,
     target: Target,
     class_name: str | None,
     settings: Mapping[str, Any],
@@ -145,7 +145,7 @@ def _run(
     return ImportReport(path, chosen.name, tuple(ids), counted["outside"], counted["left out"], dict(target.skipped))
 
 
-def _read(path: Path, chosen: LabelFormat | RecordFormat, target: Target) -> Iterator[Found]:
+def _read(path: Path, chosen: LabelFormat | RecordFormat | ReadFormat, target: Target) -> Iterator[Found]:
     """The objects of a file, or of all files of a folder of tiles."""
     if path.is_dir() and chosen.name not in ("ome-zarr", "yolo-seg"):
         files = _tiles(path, chosen)
@@ -161,7 +161,7 @@ def _read(path: Path, chosen: LabelFormat | RecordFormat, target: Target) -> Ite
         raise Place(path.name).bad(f"it cannot be read ({error})") from error
 
 
-def _tiles(folder: Path, chosen: LabelFormat | RecordFormat) -> list[Path]:
+def _tiles(folder: Path, chosen: LabelFormat | RecordFormat | ReadFormat) -> list[Path]:
     endings = tuple(ending for suffix in chosen.suffixes for ending in (suffix, f".{suffix.rpartition('.')[2]}"))
     files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(endings) and file.is_file())
     if not files:
@@ -213,7 +213,7 @@ def _date(text: str | None) -> str | None:
     return text
 
 
-def recognise(path: Path, format: str | None = None) -> LabelFormat | RecordFormat:
+def recognise(path: Path, format: str | None = None) -> LabelFormat | RecordFormat | ReadFormat:
     """The format of that name, else the one that the file's ending or content tells.
 
     Raises
@@ -228,13 +228,13 @@ def recognise(path: Path, format: str | None = None) -> LabelFormat | RecordForm
     if not path.exists():
         raise StorageError(f"There is no file {path}.", "Check the path.")
     if format is not None:
-        return find_format(format, path)
+        return find_readable(format, path)
     if path.is_dir():
         return FORMATS[_recognised_folder(path)]
     if path.suffix.lower() == ".txt" or path.name == "data.yaml":
         return FORMATS["yolo-seg"]
     if path.suffix.lower() != ".json" or path.name.lower().endswith(".geo.json"):
-        return find_format(None, path)
+        return find_readable(None, path)
     for key, index, value in read_top(path):
         if key in _TELLING and (index >= 0 or value is None or key == "geometry"):
             return FORMATS[_TELLING[key]]

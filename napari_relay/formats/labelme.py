@@ -11,7 +11,6 @@ import base64
 import binascii
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from napari_relay.formats import runs as runs_
 from napari_relay.formats.checking import Place, as_int, as_list, as_object, as_points, as_text
 from napari_relay.formats.facts import PROVENANCE, Facts, read_provenance
 from napari_relay.formats.frames import Frame, frame_from_json, frames_of
+from napari_relay.formats.groups import Group
 from napari_relay.formats.job import ExportJob
 from napari_relay.formats.jsonstream import JsonWriter, read_top
-from napari_relay.formats.outlines import Polygon, Ring, fill
+from napari_relay.formats.outlines import Polygon, Ring
 from napari_relay.formats.records import Found, Record, Watch
 from napari_relay.formats.runs import Runs
 from napari_relay.formats.target import Target
@@ -78,24 +78,6 @@ def _picture(runs: Runs) -> str:
     return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-@dataclass(slots=True)
-class _Group:
-    """Shapes of one object so far."""
-
-    place: Place
-    label: str
-    number: int | None
-    facts: dict[str, Any]
-    polygons: list[Polygon] = field(default_factory=list)
-    runs: list[Runs] = field(default_factory=list)
-
-    def found(self, frame: Frame) -> Found:
-        facts = Facts(id=self.number, class_name=self.label, **self.facts)
-        if not self.runs:
-            return Found(self.place, facts, frame, tuple(self.polygons))
-        return Found(self.place, facts, frame, runs_.merge(np.concatenate(self.runs)), counted=False)
-
-
 def read(path: Path, target: Target) -> Iterator[Found]:
     """The objects of the file; points and lines are passed over.
 
@@ -106,7 +88,7 @@ def read(path: Path, target: Target) -> Iterator[Found]:
     ImportFileError
     """
     frame = _frame(path, target)
-    group: _Group | None = None
+    group: Group | None = None
     streamed = False
     for key, index, value in read_top(path):
         if key != "shapes":
@@ -122,25 +104,16 @@ def read(path: Path, target: Target) -> Iterator[Found]:
             continue
         label = as_text(shape.get("label"), place.field("label"))
         number = None if shape.get("group_id") is None else as_int(shape["group_id"], place.field("group_id"))
-        if group is not None and (number is None or (group.label, group.number) != (label, number)):
-            yield group.found(frame)
+        if group is not None and not group.takes(label, number):
+            yield group.found()
             group = None
         if group is None:
-            group = _Group(place, label, number or None, _facts(shape, place))
-        if group.runs or not isinstance(part, Polygon):
-            group.runs += [_as_runs(polygon, frame) for polygon in group.polygons]
-            group.polygons.clear()
-            group.runs.append(_as_runs(part, frame))
-        else:
-            group.polygons.append(part)
+            group = Group(place, frame, Facts(id=number or None, class_name=label, **_facts(shape, place)), number)
+        group.add(part)
     if not streamed:
         raise Place(path.name).field("shapes").bad("a labelme file has this list")
     if group is not None:
-        yield group.found(frame)
-
-
-def _as_runs(part: Polygon | Runs, frame: Frame) -> Runs:
-    return fill([part], frame.box.relative_to(frame.box)) if isinstance(part, Polygon) else part
+        yield group.found()
 
 
 def _facts(shape: Mapping[str, Any], place: Place) -> dict[str, Any]:
@@ -172,7 +145,7 @@ def _frame(path: Path, target: Target) -> Frame:
 def _part(shape: Mapping[str, Any], place: Place, frame: Frame) -> Polygon | Runs | None:
     kind = shape.get("shape_type") or "polygon"
     where = place.field("points")
-    if kind == "polygon":
+    if kind in ("polygon", "oriented_rectangle"):  # the latter (labelme 6) is told by its four corners
         return Polygon(as_points(shape.get("points"), where))
     if kind in ("rectangle", "circle"):
         points = as_points(shape.get("points"), where, at_least=2)

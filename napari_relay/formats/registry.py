@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from napari_relay.errors import UsageError
 from napari_relay.formats import (
     coco,
+    cvat,
     geojson,
     geojson_crs,
     georeferencing,
@@ -91,6 +93,14 @@ class RecordFormat(Format):
     read: ReadRecords
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFormat(Format):
+    """A format of other programs that is imported and not written."""
+
+    read: ReadRecords
+
+
+_Kind = TypeVar("_Kind", bound=Format)
 _UPPER = "Where objects overlap, only the number of the upper one is there."
 
 _ALL: tuple[LabelFormat | RecordFormat, ...] = (
@@ -196,24 +206,46 @@ _ALL: tuple[LabelFormat | RecordFormat, ...] = (
     ),
 )
 
+_READ_ONLY: tuple[ReadFormat, ...] = (
+    ReadFormat(name="cvat", title="CVAT for images XML", suffixes=(".xml",), read=cvat.read),
+)
+
 FORMATS: Mapping[str, LabelFormat | RecordFormat] = {entry.name: entry for entry in _ALL}
+"""What is written, and read too."""
+READABLE: Mapping[str, LabelFormat | RecordFormat | ReadFormat] = {entry.name: entry for entry in (*_ALL, *_READ_ONLY)}
+"""What is read."""
 
 
 def find_format(name: str | None, path: Path) -> LabelFormat | RecordFormat:
-    """The format of that name, or the one that the path's ending tells: the longest that fits.
+    """The format to write: of that name, or the one that the path's ending tells: the longest that fits.
 
     Raises
     ------
     UsageError
         There is none.
     """
-    known = ", ".join(FORMATS)
+    return _find(FORMATS, "export", name, path)
+
+
+def find_readable(name: str | None, path: Path) -> LabelFormat | RecordFormat | ReadFormat:
+    """The format to read, as `find_format` finds the one to write.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    return _find(READABLE, "import", name, path)
+
+
+def _find(formats: Mapping[str, _Kind], purpose: str, name: str | None, path: Path) -> _Kind:
+    known = ", ".join(formats)
     if name is not None:
-        if name not in FORMATS:
-            raise UsageError(f"There is no export format {name!r}.", f"Choose one of {known}.")
-        return FORMATS[name]
+        if name not in formats:
+            raise UsageError(f"There is no {purpose} format {name!r}.", f"Choose one of {known}.")
+        return formats[name]
     lower = path.name.lower()
-    fitting = [(len(end), entry) for entry in _ALL for end in entry.suffixes if lower.endswith(end)]
+    fitting = [(len(end), entry) for entry in formats.values() for end in entry.suffixes if lower.endswith(end)]
     if not fitting:
-        raise UsageError(f"The ending of {path.name} tells no export format.", f"Name one of {known}.")
+        raise UsageError(f"The ending of {path.name} tells no {purpose} format.", f"Name one of {known}.")
     return max(fitting, key=lambda pair: pair[0])[1]

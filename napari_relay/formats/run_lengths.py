@@ -27,20 +27,24 @@ def column_counts(runs: Runs, shape: tuple[int, int]) -> list[int]:
 
 def from_column_counts(counts: Sequence[int] | npt.NDArray[np.int64], shape: tuple[int, int]) -> Runs:
     """The object of run lengths over a picture of `shape`, which they must fill exactly."""
+    return transposed(from_row_counts(counts, shape[0]))
+
+
+def from_row_counts(counts: Sequence[int] | npt.NDArray[np.int64], width: int) -> Runs:
+    """The object of run lengths that go row by row over a picture of that width, background first."""
     bounds = np.cumsum(np.asarray(counts, np.int64))
     starts, ends = bounds[0::2][: len(bounds) // 2], bounds[1::2]
     keep = ends > starts
     starts, ends = starts[keep], ends[keep]
     if not len(starts):
         return EMPTY
-    height = shape[0]
-    first = starts // height
-    n_columns = (ends - 1) // height - first + 1
-    which = np.repeat(np.arange(len(starts)), n_columns)
-    column = first[which] + np.arange(len(which)) - np.repeat(np.cumsum(n_columns) - n_columns, n_columns)
-    top = np.maximum(starts[which], column * height) - column * height
-    bottom = np.minimum(ends[which], (column + 1) * height) - column * height
-    return transposed(merge(np.column_stack([column, top, bottom])))
+    first = starts // width
+    n_rows = (ends - 1) // width - first + 1
+    which = np.repeat(np.arange(len(starts)), n_rows)
+    row = first[which] + np.arange(len(which)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    left = np.maximum(starts[which], row * width) - row * width
+    right = np.minimum(ends[which], (row + 1) * width) - row * width
+    return merge(np.column_stack([row, left, right]))
 
 
 def transposed(runs: Runs) -> Runs:

@@ -149,6 +149,14 @@ def test_labelme_shapes(new_project, tmp_path):
     assert found["e"].box == Box(30, 40, 32, 42)
 
 
+def test_labelme_shapes_of_group_0_are_one_object(new_project, tmp_path):
+    square = {"label": "g", "points": SQUARE, "group_id": 0, "shape_type": "polygon"}
+    other = {**square, "points": [[x + 20, y] for x, y in SQUARE]}
+    project = new_project((40, 50))
+    run(project, write_json(tmp_path / "a.json", {"shapes": [square, other, {**other, "group_id": None}]}))
+    assert [item.area for item in project.objects()] == [40, 20]
+
+
 def test_yolo_lines_of_others(new_project, tmp_path):
     labels = tmp_path / "set" / "labels"
     labels.mkdir(parents=True)
