@@ -1,4 +1,5 @@
-"""Files in the form that QuPath 0.5 and 0.3, CVAT and labelme 5 write, made by hand after their documentation."""
+"""Files of other programs: those of `data/others` written by the programs themselves (its README names them), those of
+`data` in the form that QuPath 0.5 and 0.3, CVAT and labelme 5 write, made by hand after their documentation."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from import_checks import run
+from others_objects import CLASS_OF, IN_PARTS, WITH_HOLE, masks
+from skimage.measure import euler_number, label
 
 from napari_relay.geometry import Box
 
@@ -62,3 +65,73 @@ def test_every_kind_of_shape_of_labelme(new_project):
     assert (leaf.box, leaf.area) == (Box(20, 2, 26, 10), 6 * 4 - 4 + 1)
     assert report.skipped == {"point": 1}
     assert project.object(2).note == "left part"
+
+
+# Written by the programs themselves ---------------------------------------------------------------------------------
+
+EXACT = ("datumaro_cvat.xml", "datumaro_coco.json", "pycocotools.json", "qubalab.geojson")
+"""Outlines along pixel edges, or masks: not a pixel may differ."""
+
+
+def whole(item, shape):
+    mask = np.zeros(shape, bool)
+    mask[item.box.slices] = item.mask
+    return mask
+
+
+def matched(project):
+    """Each coin's number, the object that overlaps it most, and their IoU."""
+    for number, truth in masks().items():
+        found = [(item, whole(item, truth.shape)) for item in project.objects()]
+        iou, item = max(
+            (((mask & truth).sum() / (mask | truth).sum(), item) for item, mask in found), key=lambda pair: pair[0]
+        )
+        yield number, item, iou
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_other_programs_wrote_of_the_coins_comes_in_pixel_by_pixel(new_project, name):
+    project = new_project((303, 384), name="coins.png")
+    run(project, DATA / "others" / name)
+    truths = masks()
+    for number, item, iou in matched(project):
+        assert (iou, item.class_name, item.area) == (1, CLASS_OF[number], truths[number].sum())
+        mask = whole(item, truths[number].shape)
+        n_parts = label(mask, connectivity=1).max()
+        n_holes = n_parts - euler_number(mask, connectivity=1)
+        assert (n_parts, n_holes) == (1 + (number in IN_PARTS), int(number in WITH_HOLE))
+    assert project.count() == len(truths) + (2 if name == "datumaro_cvat.xml" else 0)
+
+
+def test_boxes_of_cvat_turned_or_not_and_what_is_no_object(new_project):
+    project = new_project((303, 384), name="coins.png")
+    report = run(project, DATA / "others" / "datumaro_cvat.xml")
+    box, turned = list(project.objects())[5:]
+    assert (box.class_name, box.box, box.area) == ("small coin", Box(108, 84, 145, 122), 38 * 37)
+    assert (turned.class_name, turned.area) == ("large coin", pytest.approx(40 * 30, rel=0.02))
+    # Its corners by datumaro's own `as_polygon`: (196, 102) (231, 122) (216, 148) (181, 128).
+    assert turned.box == Box(102, 181, 148, 231)
+    assert report.skipped == {"polyline": 1, "points": 1}
+
+
+def test_polygons_masks_and_drawn_shapes_of_labelme_6(new_project):
+    project = new_project((303, 384), name="coins.png")
+    report = run(project, DATA / "others" / "labelme.json")
+    truths = masks()
+    for number, item, iou in matched(project):
+        # labelme's own polygon of a mask goes through the middles of the pixels and is simplified.
+        assert iou == 1 if number in WITH_HOLE else iou > 0.95
+        assert item.area == pytest.approx(truths[number].sum(), rel=0.035)
+        assert (item.class_name, item.note) == (CLASS_OF[number], f"coin {number}")
+    box, circle, oriented = list(project.objects())[5:]
+    assert (box.box, box.area) == (Box(108, 84, 145, 122), 38 * 37)
+    assert circle.area == pytest.approx(np.pi * 18**2, rel=0.01)
+    assert (oriented.box, oriented.area) == (Box(105, 186, 145, 226), pytest.approx(1000, rel=0.02))
+    assert report.skipped == {"point": 1}
+
+
+def test_the_colours_of_qubalab_come_along(new_project):
+    project = new_project((303, 384), name="coins.png")
+    run(project, DATA / "others" / "qubalab.geojson")
+    colors = {info.name: info.color for info in project.classes()}
+    assert (colors["large coin"], colors["small coin"]) == ("#442082", "#3cfde6")
