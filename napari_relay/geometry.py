@@ -50,7 +50,8 @@ class Box:
     x1: int
 
     def __post_init__(self) -> None:
-        _to_int(self, "y0", "x0", "y1", "x1")
+        if not type(self.y0) is type(self.x0) is type(self.y1) is type(self.x1) is int:
+            _to_int(self, "y0", "x0", "y1", "x1")
 
     @property
     def height(self) -> int:
