@@ -48,6 +48,8 @@ BARS: tuple[tuple[str, tuple[Row, ...]], ...] = (
                 "as a further click"),
             Row("further click beside other work",
                 "further click while another process computes, threads asleep against spinning"),
+            *(Row(f"click while it learns, {stage}", f"p95 of clicks while a job is {stage}, against idle", "2 x idle")
+              for stage in ("encoding", "measuring", "learning")),
         ),
     ),
     (
