@@ -284,10 +284,24 @@ class ProjectMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.truth.objects)
     @rule(data=st.data(), state=STATES)
     def set_state(self, data: st.DataObject, state: ObjectState) -> None:
-        ids = self.some_ids(data)
+        ids, changed = self.some_ids(data), False
+        hidden = {i for i in ids if self.truth.objects[i].state in HIDDEN and state.value not in HIDDEN}
         self.truth.act()
-        for object_id in ids:
+        for object_id in sorted(hidden):
+            # They come in by the project's rule; what would have no pixel left stays as it is.
+            held = self.truth.objects[object_id]._replace(state=state.value, order=self.truth.order)
+            new, losers = self.truth.settle(held, Overlap.KEEP, Actor.USER, object_id)
+            if new is not None:
+                changed = True
+                self.truth.put(object_id, new, losers)
+        for object_id in ids - hidden:
+            changed = True
             self.truth.objects[object_id] = self.truth.objects[object_id]._replace(state=state.value)
+        if not changed:
+            self.truth.done.pop()
+            with pytest.raises(EmptyProposalError):
+                self.project.set_state(ids, state)
+            return
         self.project.set_state(ids, state)
 
     @precondition(lambda self: self.truth.objects)
