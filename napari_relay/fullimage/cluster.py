@@ -24,6 +24,7 @@ from napari_relay.fullimage.sees import Sees
 from napari_relay.fullimage.work import Task
 from napari_relay.geometry import Level
 from napari_relay.sources import Source, build_pyramid, needs_pyramid, open_image
+from napari_relay.steps import finish
 
 if TYPE_CHECKING:
     from napari_relay.predictor.portable import PortableModel
@@ -86,13 +87,7 @@ class Tools(WorkerPlugin):  # type: ignore[misc]
     def _open(self) -> Source:
         source = open_image(self._image)
         if needs_pyramid(source):
-            for_image = build_pyramid(source)
-            while True:
-                try:
-                    next(for_image)
-                except StopIteration as end:
-                    source = end.value
-                    break
+            source = finish(build_pyramid(source))
         if source.fingerprint != self._fingerprint or source.levels != self._levels:
             raise UsageError(f"A worker sees another image at {self._image}.", "Give a path that is one for all.")
         return source

@@ -6,17 +6,16 @@ The window and the command line ask through the engine instead, where a click co
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from napari_relay.errors import MissingEncodingError
 from napari_relay.fullimage.sees import Masks
+from napari_relay.steps import finish
 from napari_relay.views.values import Crops, Float32
 
 if TYPE_CHECKING:
     from napari_relay.predictor import Predictor
 
-T = TypeVar("T")
 
 
 class DirectSees:
@@ -36,7 +35,7 @@ class DirectSees:
     def look(self, crops: Crops, /) -> Float32:
         """See `Sees`."""
         with self._lock:
-            return _finished(self._views.look(crops))
+            return finish(self._views.look(crops))
 
     def ask(self, crops: Crops, clicks: Float32, /) -> Masks:
         """See `Sees`."""
@@ -44,25 +43,16 @@ class DirectSees:
             try:
                 return Masks(*self._views.ask(crops.key, clicks))
             except MissingEncodingError:
-                _finished(self._views.look(crops))
+                finish(self._views.look(crops))
                 return Masks(*self._views.ask(crops.key, clicks))
 
     def kernel(self, crops: Crops, clicks: Float32, /) -> Float32:
         """See `Sees`."""
         with self._lock:
-            _finished(self._views.look(crops))
+            finish(self._views.look(crops))
             return self._views.kernel(crops.key, clicks)
 
     def classify(self, crops: Crops, head: str, /) -> Float32:
         """See `Sees`."""
         with self._lock:
-            return _finished(self._views.classify(crops, head))
-
-
-def _finished(steps: Generator[str, None, T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+            return finish(self._views.classify(crops, head))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from psygnal import EmitLoopError, Signal
@@ -14,7 +13,6 @@ from napari_relay.store.projectfile import ProjectFile
 from napari_relay.store.values import Action, Change
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class ChangingProject(ProjectFile):
@@ -91,13 +89,3 @@ def count_words(ids: Sequence[int]) -> str:
 def as_ids(ids: int | Iterable[int]) -> Iterable[int]:
     """One id, or several, as several."""
     return [int(ids)] if isinstance(ids, int | np.integer) else ids
-
-
-def finish(steps: Generator[Any, None, T]) -> T:
-    """Run work that tells how far it is to its end, without listening; what it returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result

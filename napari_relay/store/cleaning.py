@@ -15,9 +15,10 @@ from dataclasses import asdict, fields
 
 from napari_relay.errors import EmptyProposalError
 from napari_relay.geometry import Box
+from napari_relay.steps import finish
 from napari_relay.store import actions, objects, overlap, raw_masks, tiles
 from napari_relay.store.bulk import check_unprotected
-from napari_relay.store.changing import as_ids, count_words, finish
+from napari_relay.store.changing import as_ids, count_words
 from napari_relay.store.importing import CutObject
 from napari_relay.store.mask_cleaning import MAX_PIXELS, CleaningRules, cleaned
 from napari_relay.store.painting import Painting

@@ -15,7 +15,7 @@ from napari_relay.store import ClassSpec
 from napari_relay.widgets.class_dialog import ClassDialog
 from napari_relay.widgets.class_panel import ClassPanel
 from napari_relay.widgets.ledger import choices
-from napari_relay.widgets.state import ClassChoice, Phase
+from napari_relay.widgets.state import ClassChoice
 
 
 def info(number: int, name: str, key: str = "", parent: int | None = None) -> Any:
@@ -44,20 +44,11 @@ def test_the_dialog_hands_over_what_was_filled_in(qtbot):
     assert caught.args == [ClassChoice("nucleus", "#00ff00", None, 0, "")]
 
 
-def begin(window: Any) -> None:
-    """Open the image: a click answers where its objects shall be kept."""
-    window.click(100, 100)
-    window.wait(Phase.PROPOSAL)
-    window.key(Qt.Key.Key_Escape)
-    window.wait(Phase.READY)
-
-
 @pytest.mark.gui
-def test_a_class_is_edited_in_the_window_and_its_key_chooses_it(window: Any) -> None:
-    begin(window)
-    panel, project = window.dock.panels.classes, window.workspace.project
+def test_a_class_is_edited_in_the_window_and_its_key_chooses_it(ready: Any) -> None:
+    panel, project = ready.dock.panels.classes, ready.workspace.project
     panel.picked.emit("cell")
-    window.until(lambda: panel.list.count() == 2)
+    ready.until(lambda: panel.list.count() == 2)
 
     panel.edit()
     dialog = panel.findChild(ClassDialog)
@@ -66,41 +57,40 @@ def test_a_class_is_edited_in_the_window_and_its_key_chooses_it(window: Any) -> 
     dialog.parent_class.setCurrentText("object")
     dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Ok).click()
 
-    window.until(lambda: "nucleus" in panel.list.item(1).text())
+    ready.until(lambda: "nucleus" in panel.list.item(1).text())
     color = project.class_specs()[1].color
     assert project.class_specs()[1] == ClassSpec("nucleus", color, "7", "object")
     assert panel.list.item(1).text() == "7      nucleus"
-    window.key(Qt.Key.Key_1)
-    window.until(lambda: project.current_class == "object")
-    window.key(Qt.Key.Key_7)
-    window.until(lambda: project.current_class == "nucleus")
+    ready.key(Qt.Key.Key_1)
+    ready.until(lambda: project.current_class == "object")
+    ready.key(Qt.Key.Key_7)
+    ready.until(lambda: project.current_class == "nucleus")
     dialog.deleteLater()
 
 
 @pytest.mark.gui
-def test_templates_are_saved_and_loaded_in_the_window(window: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    begin(window)
-    panel, project = window.dock.panels.classes, window.workspace.project
+def test_templates_are_saved_and_loaded_in_the_window(ready: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    panel, project = ready.dock.panels.classes, ready.workspace.project
     file = tmp_path / "mine"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
     actions = {action.text(): action for action in panel.more.menu().actions()}
     actions["Save classes as a template ..."].trigger()
     file = tmp_path / "mine.classes.json"
-    window.until(file.exists)
+    ready.until(file.exists)
     template = json.loads(file.read_text())
     template["classes"].append({"name": "cell", "color": "#010203", "key": "5", "parent": "object"})
     file.write_text(json.dumps(template))
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(file), ""))
     actions["Load a template ..."].trigger()
 
-    window.until(lambda: panel.list.count() == 2)
+    ready.until(lambda: panel.list.count() == 2)
     assert project.class_specs()[1] == ClassSpec("cell", "#010203", "5", "object")
-    window.key(Qt.Key.Key_5)
-    window.until(lambda: project.current_class == "cell")
-    window.key(Qt.Key.Key_1)
-    window.until(lambda: panel.list.currentRow() == 0)
+    ready.key(Qt.Key.Key_5)
+    ready.until(lambda: project.current_class == "cell")
+    ready.key(Qt.Key.Key_1)
+    ready.until(lambda: panel.list.currentRow() == 0)
     panel.list.setCurrentRow(1)
     actions["Remove class"].trigger()
-    window.until(lambda: panel.list.count() == 1)
+    ready.until(lambda: panel.list.count() == 1)
     project.undo()
-    window.until(lambda: panel.list.count() == 2)
+    ready.until(lambda: panel.list.count() == 2)
