@@ -59,7 +59,7 @@ def plain_attention() -> Iterator[None]:
     """On a CPU, attention as plain products in the number type of its input.
 
     The fused kernel's backward pass is slow for small windows, and torch's own plain one works in float32 unless it is
-    allowed not to: a quarter of a `trunk` step's time.
+    allowed not to.
     """
     if torch.cuda.is_available():
         yield
