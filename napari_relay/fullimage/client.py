@@ -13,7 +13,8 @@ HERE = {
     "distributed.worker.profile.enabled": False,
 }
 """Settings of dask for workers on this machine. Its own make the C library give memory back at once
-(`MALLOC_TRIM_THRESHOLD_`), so that every map of every layer is fetched from the system anew, which takes longer than some layers. Its sampling profiler is nobody's here."""
+(`MALLOC_TRIM_THRESHOLD_`), so that every map of every layer is fetched from the system anew, at a cost that shows. Its
+sampling profiler is nobody's here."""
 
 
 @contextmanager
