@@ -67,12 +67,18 @@ class Truth:
         self.classes = ["object"]
         self.done: list[tuple] = []
         self.undone: list[tuple] = []
+        self.forgotten: list[tuple] = []
         self.order = 0
 
     def act(self) -> None:
         self.done.append((copy.copy(self.objects), list(self.classes)))
-        self.undone.clear()
+        self.forgotten, self.undone = self.undone, []
         self.order += 1
+
+    def refuse(self) -> None:
+        """The action that was begun last was refused: everything is as before, what can be redone too."""
+        self.objects, self.classes = self.done.pop()
+        self.undone = self.forgotten
 
     def back(self, source: list[tuple], target: list[tuple]) -> None:
         target.append((self.objects, self.classes))
@@ -149,7 +155,6 @@ class ProjectMachine(RuleBasedStateMachine):
 
     @rule(seeds=st.lists(SEEDS, min_size=1, max_size=4), name=NAMES, overlap=RULES)
     def import_objects(self, seeds: list[int], name: str, overlap: Overlap) -> None:
-        before, classes = copy.copy(self.truth.objects), list(self.truth.classes)
         masks = [random_mask(seed) for seed in seeds]
         self.truth.act()
         self.truth.use_class(name)
@@ -164,8 +169,7 @@ class ProjectMachine(RuleBasedStateMachine):
         if len(left_out) == len(masks):
             with pytest.raises(UsageError, match="no object"):
                 self.project.import_objects(given, overlap=overlap)
-            self.truth.done.pop()
-            self.truth.objects, self.truth.classes = before, classes
+            self.truth.refuse()
             return
         imported = self.project.import_objects(given, overlap=overlap)
         assert imported.left_out == left_out
@@ -298,7 +302,7 @@ class ProjectMachine(RuleBasedStateMachine):
             changed = True
             self.truth.objects[object_id] = self.truth.objects[object_id]._replace(state=state.value)
         if not changed:
-            self.truth.done.pop()
+            self.truth.refuse()
             with pytest.raises(EmptyProposalError):
                 self.project.set_state(ids, state)
             return
