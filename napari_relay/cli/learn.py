@@ -76,7 +76,7 @@ def learn(
         raise UsageError("Only one of --resume, --status, --cancel, --promote and --rollback can be done at a time.")
     materials = find_materials(projects, images or [])
     if rollback:
-        _report({"rolled_back_to": [_name(_shelf_of(m, "roll_back")) for m in materials]}, as_json)
+        _report(_rolled_back(materials), as_json)
         return
     if status or cancel or promote or resume:
         running = _last_job(materials[0].project)
@@ -137,14 +137,16 @@ def _current(material: Material) -> Path | None:
         return Shelf(project).current()
 
 
-def _shelf_of(material: Material, method: str, *arguments: Any) -> Path | None:
-    """Do something with a project's shelf, which needs the project to itself."""
-    from napari_relay.learn import Shelf
+def _rolled_back(materials: Sequence[Material]) -> dict[str, Any]:
+    """Take back what each project learned last, and tell what that was."""
     from napari_relay.store import Project
+    from napari_relay.workspace.learning import roll_back_project
 
-    with Project.open(material.project, create=False) as project:
-        found: Path | None = getattr(Shelf(project), method)(*arguments)
-        return found
+    done = []
+    for material in materials:
+        with Project.open(material.project, create=False) as project:
+            done.append(roll_back_project(project))
+    return {"rolled_back_to": [_name(one.path) for one in done], "class_head_too": [one.classes for one in done]}
 
 
 def _last_job(project: Path) -> RunningJob:
@@ -219,11 +221,17 @@ def _time_left(seconds: float | None) -> str:
 
 
 def _promoted(materials: Sequence[Material], result: LearnResult, *, force: bool) -> list[Path]:
+    from napari_relay.learn import Shelf
+    from napari_relay.store import Project
+
     path = result.anyway if force else result.checkpoint
     if path is None:
         return []
-    kept = [_shelf_of(m, "promote", path, f"learn: {result.reason}") for m in materials]
-    return [k for k in kept if k is not None]
+    kept = []
+    for material in materials:
+        with Project.open(material.project, create=False) as project:
+            kept.append(Shelf(project).promote(path, f"learn: {result.reason}"))
+    return kept
 
 
 def _name(path: Path | None) -> str:

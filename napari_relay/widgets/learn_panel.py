@@ -33,7 +33,7 @@ class LearnPanel(QWidget):
         self.pause = _button("Pause", "Let it wait; it goes on where it stopped")
         self.cancel = _button("Cancel", "Give it up; nothing changes")
         self.promote = _button("Promote anyway", "Use what was learned although it is not better")
-        self.back = _button("Roll back", "Use the checkpoint again that was used before")
+        self.back = _button("Roll back", "Take back what was learned last; weights and classes of one job together")
         self.words, self.result, self.message = wrapped(), wrapped(), wrapped()
         self.bar, self.curve, self.gallery = QProgressBar(), Curve(), Gallery()
         self.bar.setRange(0, 1000)
@@ -66,7 +66,7 @@ class LearnPanel(QWidget):
         self.gallery.show_pictures(result.gallery if done and result is not None else ())
         anyway = done and not shown.promoted and result is not None and result.anyway is not None
         self.promote.setVisible(anyway)
-        self.back.setVisible(bool(shown.current) and not shown.running)
+        self.back.setVisible((bool(shown.current) or shown.classes) and not shown.running)
 
 
 class Curve(QWidget):
@@ -229,7 +229,7 @@ def summary(shown: LearnShown) -> str:
                 rows.append(f"<tr><td>{label}</td>{numbers}</tr>")
     verdict = "In use now." if shown.promoted else "Not promoted."
     if "class" in result.heads:
-        verdict += " Classes: in use now." if result.class_heads else " Classes: not promoted."
+        verdict += " Classes: in use now." if result.class_heads and shown.classes else " Classes: not promoted."
     return f"<table>{''.join(rows)}</table>{html.escape(result.reason)} <b>{verdict}</b>"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -29,7 +28,8 @@ class LearnShown:
 
     status : "" before anything was learned, else a `LearnStatus`. words : what it is doing. share : of it all, 0..1.
     curve : (step, IoU of simulated clicks) of the part that runs now. result : of the last job that ended.
-    current : file of the learned checkpoint that the project names, "" where it names none. message : what went wrong.
+    current : file of the learned checkpoint that the project names, "" where it names none. classes : a learned class
+    head is in use. message : what went wrong.
     """
 
     status: str = ""
@@ -40,6 +40,7 @@ class LearnShown:
     result: LearnResult | None = None
     promoted: bool = False
     current: str = ""
+    classes: bool = False
     message: str = ""
 
     @property
@@ -103,16 +104,18 @@ class LearnWork:
         def promote() -> LearnShown:
             assert self.shown.result is not None
             self.workspace.promote(self.shown.result, anyway=True)
-            return replace(self.shown, promoted=True, current=self._current(), message="")
+            return replace(self.shown, promoted=True, **self._in_use(), message="")
 
         self._do(promote)
 
     def roll_back(self) -> None:
-        """Use the checkpoint again that was used before."""
+        """Take back what was learned last."""
 
         def back() -> LearnShown:
-            self.workspace.roll_back(self._fallback())
-            return replace(self.shown, promoted=False, current=self._current(), message="")
+            done = self.workspace.roll_back(self._fallback())
+            promoted = self.shown.promoted and not done.checkpoint
+            message = "The class head before it is in use." if done.classes else ""
+            return replace(self.shown, promoted=promoted, **self._in_use(), message=message)
 
         self._do(back)
 
@@ -133,7 +136,7 @@ class LearnWork:
         from napari_relay.learn import JobFolder, RunningJob
 
         folder = JobFolder.latest(self.workspace.project.path)
-        shown = replace(self.shown, current=self._current())
+        shown = replace(self.shown, **self._in_use())
         if folder is None:
             return shown
         self._take(RunningJob(folder))
@@ -183,14 +186,17 @@ class LearnWork:
             self.workspace.promote_classes(result)
             folder.write(HANDLED, {"promoted": promoted})
         return replace(
-            shown, words="", share=1.0, left_s=None, result=result, promoted=promoted, current=self._current()
+            shown, words="", share=1.0, left_s=None, result=result, promoted=promoted, **self._in_use()
         )
 
-    def _current(self) -> str:
+    def _in_use(self) -> dict[str, Any]:
+        """The values of `LearnShown` that tell what is used now."""
         from napari_relay.learn import Shelf
+        from napari_relay.workspace.learning import class_shelf
 
-        path: Path | None = Shelf(self.workspace.project).current()
-        return "" if path is None else str(path)
+        project = self.workspace.project
+        path = Shelf(project).current()
+        return {"current": "" if path is None else str(path), "classes": class_shelf(project.path).last() is not None}
 
     # -- between -----------------------------------------------------------------------------------------------
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_relay.errors import CheckpointError, StorageError, UsageError
-from napari_relay.learn import LearnJob, LearnResult, Material, RunningJob, Shelf, learn_folder, start
+from napari_relay.errors import CheckpointError, UsageError
+from napari_relay.learn import ClassShelf, LearnJob, LearnResult, Material, RunningJob, Shelf, start
+from napari_relay.learn.shelf import BASE, CURRENT
 from napari_relay.model.checkpoint import read_card
 from napari_relay.store import Project
 
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from napari_relay.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a roll back did.
+
+    path : the learned checkpoint in use now; None for the one of the program.
+    checkpoint, classes : whether the checkpoint and the class head were taken back.
+    """
+
+    path: Path | None
+    checkpoint: bool
+    classes: bool
 
 
 def learned_checkpoint(project: Project) -> Path | None:
@@ -88,6 +101,8 @@ def promotable(result: LearnResult, *, anyway: bool) -> Path:
 def promote_classes(result: LearnResult) -> list[Path]:
     """Put the class heads of a result that passed their gates beside their projects; each earlier one is kept.
 
+    Call it after the checkpoint of the same result was promoted: going back takes both then.
+
     Returns
     -------
     Where they are; empty where none is better.
@@ -96,35 +111,43 @@ def promote_classes(result: LearnResult) -> list[Path]:
     ------
     StorageError
     """
-    from napari_relay.fullimage.request import class_head_path  # slow to import, and a window opens with this file
-
     places = []
-    for project, file in result.class_heads.items():
-        place = class_head_path(project)
-        try:
-            for known in (place, file):
-                if known.exists():
-                    _keep(known, learn_folder(project) / "class-heads")
-            partial = place.with_name(f"{place.name}.partial")
-            shutil.copyfile(file, partial)
-            partial.replace(place)
-        except OSError as error:
-            raise StorageError(f"{place} cannot be written: {error.strerror}.", "Free some room there.") from error
-        places.append(place)
+    for path, file in result.class_heads.items():
+        with Project.open(path, create=False, read_only=True) as project:
+            beside = project.value(CURRENT) or BASE
+        places.append(class_shelf(path).promote(file, beside=beside, together=result.checkpoint is not None))
     return places
 
 
-def _keep(file: Path, folder: Path) -> None:
-    """A copy under a name of its own; the same content once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    if not list(folder.glob(f"*-{digest}.safetensors")):
-        shutil.copyfile(file, folder / f"{len(list(folder.iterdir())) + 1:04d}-{digest}.safetensors")
+def class_shelf(project: Path) -> ClassShelf:
+    """The class heads of a project."""
+    from napari_relay.fullimage.request import class_head_path  # slow to import, and a window opens with this file
+
+    return ClassShelf(project, class_head_path(project))
 
 
-def roll_back(workspace: Workspace, fallback: str | None) -> Path | None:
+def roll_back_project(project: Project) -> RolledBack:
+    """Take back what was learned last: the checkpoint, or the class head that was promoted after it, or both where they
+    came from one job.
+
+    Raises
+    ------
+    UsageError
+        There is nothing to go back to.
+    """
+    shelf, classes = Shelf(project), class_shelf(project.path)
+    last = classes.last()
+    heads = last is not None and last.beside == (project.value(CURRENT) or BASE)
+    if heads:
+        classes.roll_back()
+    checkpoint = not heads or (last is not None and last.together)
+    return RolledBack(shelf.roll_back() if checkpoint else shelf.current(), checkpoint, heads)
+
+
+def roll_back(workspace: Workspace, fallback: str | None) -> RolledBack:
     """See `Workspace.roll_back`."""
-    path = Shelf(workspace.project).roll_back()
-    workspace.set_checkpoint(fallback if path is None else str(path))
-    workspace.object_px = learned_size(path)
-    return path
+    done = roll_back_project(workspace.project)
+    if done.checkpoint:
+        workspace.set_checkpoint(fallback if done.path is None else str(done.path))
+        workspace.object_px = learned_size(done.path)
+    return done

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_relay.fullimage.request import ClassRequest, Request
     from napari_relay.fullimage.similar import Examples
     from napari_relay.learn import LearnResult, RunningJob
+    from napari_relay.workspace.learning import RolledBack
 
 
 class Workspace:
@@ -191,8 +192,9 @@ class Workspace:
 
         return promote_classes(result)
 
-    def roll_back(self, fallback: str | None = None) -> Path | None:
-        """Use the checkpoint again that was in use before the last promotion; None is the one of the program.
+    def roll_back(self, fallback: str | None = None) -> RolledBack:
+        """Take back what was learned last: the checkpoint, or the class head promoted after it, or both where one job
+        brought them.
 
         Parameters
         ----------

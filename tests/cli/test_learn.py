@@ -127,6 +127,8 @@ def test_better_classes_are_used_though_the_clicks_got_no_better(run: Call, proj
     assert "0.975" in done.out
     assert place.read_bytes() == b"a class head"
     assert current(project) is None
+    assert "class head too: True" in run("learn", str(project), "--rollback").out
+    assert not place.exists()
 
 
 def test_roll_back_goes_to_the_checkpoint_before(run: Call, project: Path) -> None:

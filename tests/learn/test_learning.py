@@ -127,7 +127,7 @@ def test_roll_back_gives_bit_equal_proposals(tmp_path: Path, sample_data: Path) 
     with open_workspace(image, threads=1, dtype="float32") as workspace:
         session = workspace.session()
         assert np.array_equal(session.click(150, 200).field.logits, learned[0])
-        assert workspace.roll_back() is None
+        assert workspace.roll_back().path is None
         session.reset()
         assert np.array_equal(session.click(150, 200).field.logits, before[0])
     assert all(np.array_equal(a, b) for a, b in zip(proposals(), before, strict=True))

@@ -23,7 +23,7 @@ from napari_relay.widgets.learn_panel import LearnPanel, summary, time_left
 from napari_relay.widgets.learn_work import HANDLED, LearnShown, LearnWork
 from napari_relay.widgets.model_panel import card_details
 from napari_relay.widgets.state import Phase
-from napari_relay.workspace.learning import promotable, promote_classes
+from napari_relay.workspace.learning import promotable, promote_classes, roll_back_project
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -92,7 +92,7 @@ def learning(fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
         fakes.Workspace, "promote_classes", lambda self, result: promote_classes(result), raising=False
     )
     monkeypatch.setattr(
-        fakes.Workspace, "roll_back", lambda self, fallback: Shelf(self.project).roll_back(), raising=False
+        fakes.Workspace, "roll_back", lambda self, fallback: roll_back_project(self.project), raising=False
     )
 
 
@@ -216,9 +216,14 @@ def test_better_classes_are_used_though_the_clicks_got_no_better(ready: Any) -> 
     assert "0.96" in shown.result.text()
     assert "Not promoted. Classes: in use now." in shown.result.text()
     assert class_head_path(project).read_bytes() == b"a class head"
-    kept = sorted(path.read_bytes() for path in (learn_folder(project) / "class-heads").iterdir())
+    kept = sorted(path.read_bytes() for path in (learn_folder(project) / "class-heads").glob("*.safetensors"))
     assert kept == [b"a class head", b"the one before"]
     assert Shelf(window.workspace.project).current() is None
+
+    press(shown.back)
+    window.until(lambda: class_head_path(project).read_bytes() == b"the one before")
+    window.until(lambda: shown.back.isHidden())
+    assert "Classes: not promoted." in shown.result.text()
 
 
 @pytest.mark.gui
