@@ -36,6 +36,9 @@ def learn(
         list[str] | None, typer.Option("--image", help="Image of each project, where it is not beside it.")
     ] = None,
     minutes: Annotated[float, typer.Option("--minutes", "-m", min=0.1, help="How long it may take.")] = 5.0,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Adapt the encoder too: for unusual images; give it --minutes 20.")
+    ] = False,
     checkpoint: CheckpointOption = None,
     force: Annotated[
         bool, typer.Option("--force", "--yes", "-y", help="Promote what was learned even when it is not better.")
@@ -64,6 +67,7 @@ def learn(
     Examples:
       napari-relay learn slide.svs.relay
       napari-relay learn slide.svs.relay --minutes 20 --no-promote
+      napari-relay learn slide.svs.relay --minutes 20 --deep
       napari-relay learn a.tif.relay b.tif.relay --json
       napari-relay learn slide.svs.relay --detach          and later --status, --resume or --cancel
       napari-relay learn slide.svs.relay --promote --force although it is not better
@@ -84,7 +88,7 @@ def learn(
         current = _current(materials[0])
         job = LearnJob(
             materials, start=checkpoint, current=None if current is None or checkpoint else str(current),
-            minutes=minutes, threads=threads, seed=seed,
+            minutes=minutes, deep=deep, threads=threads, seed=seed,
         )  # fmt: skip
         running = start(job)
     if cancel:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_relay.errors import ClickError, MissingEncodingError
 from napari_relay.model.checkpoint import Card, content_hash, default_checkpoint, load_checkpoint
-from napari_relay.model.encoder import Encoding
+from napari_relay.model.encoder import Encoding, Stem
 from napari_relay.model.network import FIRST, LATER, ClickModel, Prepared
 from napari_relay.predictor.cache import ByteLRU
 from napari_relay.predictor.clicks import click_array
@@ -99,6 +99,16 @@ class Predictor:
         yield "stem"
         with torch.inference_mode(), self._autocast():
             return encoder.trunk(stem, states, geometry)
+
+    def stem(self, crops: Crops | Float32) -> tuple[Stem, Tensor | None]:
+        """What the encoder's first part makes of a view pair, and the `Stem.f16` of its global view (None without one):
+        what training the rest of the encoder starts from."""
+        if isinstance(crops, np.ndarray):
+            crops = Crops("", None, crops)  # type: ignore[arg-type]
+        with torch.inference_mode(), self._autocast():
+            local = self._model.encoder.stem(self._tensor(crops.local))
+            wide = None if crops.global_ is None else self._model.encoder.stem(self._tensor(crops.global_)).f16
+        return local, wide
 
     def _trajectory(self, crops: Crops) -> Generator[str, None, list[Tensor]]:
         """Relay states of the global view; cached by its own key, since many local views share one."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QPointF, QSize, Qt, QTimer
 from qtpy.QtGui import QPainter, QPaintEvent, QPixmap, QPolygonF
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_relay.widgets.desk import Desk
 from napari_relay.widgets.learn_work import LearnShown, LearnWork
@@ -30,6 +30,8 @@ class LearnPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.learn = _button("Learn", IDLE)
+        self.longer = QCheckBox("Train longer, the encoder too (20 min)")
+        self.longer.setToolTip("Goes deeper into the model: for images that it knows little of")
         self.pause = _button("Pause", "Let it wait; it goes on where it stopped")
         self.cancel = _button("Cancel", "Give it up; nothing changes")
         self.promote = _button("Promote anyway", "Use what was learned although it is not better")
@@ -41,8 +43,8 @@ class LearnPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for item in (
-            self.learn, self.words, self.bar, self.curve, _row(self.pause, self.cancel), self.message, self.result,
-            self.gallery, _row(self.promote, self.back),
+            self.learn, self.longer, self.words, self.bar, self.curve, _row(self.pause, self.cancel), self.message,
+            self.result, self.gallery, _row(self.promote, self.back),
         ):  # fmt: skip
             layout.addWidget(item)
         self.show_state(LearnShown(), has_image=False)
@@ -52,6 +54,7 @@ class LearnPanel(QWidget):
         result = shown.result
         self.learn.setEnabled(has_image and not shown.running)
         self.learn.setText("Go on learning" if shown.status == "interrupted" else "Learn")
+        self.longer.setVisible(has_image and not shown.running)
         for widget in (self.words, self.bar, self.curve, self.pause, self.cancel):
             widget.setVisible(shown.running)
         self.words.setText(f"{shown.words}. {time_left(shown.left_s)}".strip(" ."))
@@ -162,7 +165,7 @@ class LearnBinding:
         self._timer = QTimer(panel)
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(self._look)
-        panel.learn.clicked.connect(lambda: self._with(lambda work: work.start()))
+        panel.learn.clicked.connect(lambda: self._with(lambda work: work.start(deep=panel.longer.isChecked())))
         panel.pause.clicked.connect(lambda: self._with(lambda work: work.pause()))
         panel.cancel.clicked.connect(lambda: self._with(lambda work: work.cancel()))
         panel.promote.clicked.connect(lambda: self._with(lambda work: work.promote_anyway()))

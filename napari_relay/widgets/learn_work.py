@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HANDLED = "handled.json"
 """In a job's folder: the result was taken up (promoted, or left) by a window."""
 
+MINUTES, DEEP_MINUTES = 5.0, 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class LearnShown:
@@ -76,7 +78,7 @@ class LearnWork:
 
     # -- what the user does ------------------------------------------------------------------------------------
 
-    def start(self, minutes: float = 5.0) -> None:
+    def start(self, *, deep: bool = False) -> None:
         """Learn from what is accepted so far; where the last job was interrupted, go on with it."""
         if self.shown.running:
             return
@@ -84,7 +86,7 @@ class LearnWork:
 
         def begin() -> LearnShown:
             job = self._job.resume() if self._job is not None and self._job.status == "interrupted" else None
-            self._take(job or self.workspace.learn(minutes=minutes))
+            self._take(job or self.workspace.learn(minutes=DEEP_MINUTES if deep else MINUTES, deep=deep))
             return self.shown
 
         self._do(begin)

@@ -57,7 +57,7 @@ def learned_size(checkpoint: Path | None) -> float | None:
     return None if size is None else float(size)
 
 
-def learn(workspace: Workspace, *, minutes: float, heads: Sequence[str], seed: int) -> RunningJob:
+def learn(workspace: Workspace, *, minutes: float, heads: Sequence[str], deep: bool, seed: int) -> RunningJob:
     """See `Workspace.learn`."""
     source = workspace.source
     if workspace.temporary or (source.path is None and source.format == "array"):
@@ -70,6 +70,7 @@ def learn(workspace: Workspace, *, minutes: float, heads: Sequence[str], seed: i
             current=None if current is None else str(current),
             minutes=minutes,
             heads=tuple(heads),
+            deep=deep,
             seed=seed,
         )
     )

@@ -136,7 +136,9 @@ class Workspace:
 
         return rank(self.project)
 
-    def learn(self, *, minutes: float = 5.0, heads: Sequence[str] = ("click",), seed: int = 0) -> RunningJob:
+    def learn(
+        self, *, minutes: float = 5.0, heads: Sequence[str] = ("click",), deep: bool = False, seed: int = 0
+    ) -> RunningJob:
         """Start to learn from the accepted objects, in a process of its own at low priority; returns at once.
 
         It goes on when the workspace, or the program, is closed. `napari_relay.learn.follow(job)` yields its progress,
@@ -146,6 +148,7 @@ class Workspace:
         ----------
         minutes : how long it may take, with encoding and measuring.
         heads : what is trained.
+        deep : adapt the encoder too; give it 20 minutes.
         seed : of every draw.
 
         Raises
@@ -157,7 +160,7 @@ class Workspace:
         """
         from napari_relay.workspace.learning import learn
 
-        return learn(self, minutes=minutes, heads=heads, seed=seed)
+        return learn(self, minutes=minutes, heads=heads, deep=deep, seed=seed)
 
     def promote(self, result: LearnResult, *, anyway: bool = False) -> Path:
         """Use what was learned from the next click on, here and whenever this project is opened.

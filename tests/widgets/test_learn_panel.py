@@ -80,8 +80,8 @@ def learning(fakes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake workspace learns with the stand-in, and promotes for real."""
     monkeypatch.setattr(running, "BOOT", STANDS_IN)
 
-    def learn(self: Any, *, minutes: float) -> Any:
-        return start(LearnJob((Material(self.project.path, "an image"),), minutes=minutes))
+    def learn(self: Any, *, minutes: float, deep: bool) -> Any:
+        return start(LearnJob((Material(self.project.path, "an image"),), minutes=minutes, deep=deep))
 
     def promote(self: Any, result: Any, *, anyway: bool = False) -> Path:
         return Shelf(self.project).promote(promotable(result, anyway=anyway))
@@ -224,6 +224,23 @@ def test_better_classes_are_used_though_the_clicks_got_no_better(ready: Any) -> 
     window.until(lambda: class_head_path(project).read_bytes() == b"the one before")
     window.until(lambda: shown.back.isHidden())
     assert "Classes: not promoted." in shown.result.text()
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("longer", [False, True])
+def test_training_longer_adapts_the_encoder_and_takes_its_time(ready: Any, longer: bool) -> None:
+    window = ready
+    press_check = panel(window).longer
+    assert press_check.isVisible()
+    press_check.setChecked(longer)
+
+    folder = begin(window, better=True)
+
+    job = folder.job()
+    assert (job.deep, job.minutes) == ((True, 20.0) if longer else (False, 5.0))
+    assert press_check.isHidden()
+    end(window, folder)
+    assert press_check.isVisible()
 
 
 @pytest.mark.gui

@@ -37,7 +37,7 @@ from napari_relay.model.checkpoint import (
 from napari_relay.predictor import Predictor, load_predictor
 from napari_relay.predictor.device import choose
 from relay_training import finetune_class_head
-from relay_training.finetune_cache import Encodings
+from relay_training.finetune_cache import Encodings, Stems
 from relay_training.finetune_context import Context, Control, HeadResult, InterruptedJobError
 from relay_training.finetune_heads import head_named
 from relay_training.finetune_material import OpenMaterial, drawn, split, typical_size
@@ -113,7 +113,7 @@ def _open(job: LearnJob, folder: JobFolder, control: Control, parts: ExitStack) 
         # With folds the promoted weights may have seen what measures them; there the start is what counts.
         before = load_predictor(job.current, device="cpu")
         before.share_encodings(predictor)
-    encodings = Encodings(folder.encodings, predictor.encoder_hash)
+    encodings = (Stems if job.deep else Encodings)(folder.encodings, predictor.encoder_hash)
     before_px = None if before is predictor else before.card.metrics.get("object_px")
     size = typical_size(deal.final)
     return Context(job, folder, control, materials, deal, start, predictor, before, encodings, size, before_px)

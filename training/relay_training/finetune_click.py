@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_relay.model.encoder import Encoding
+from napari_relay.model.encoder import freeze
 from napari_relay.model.network import ClickModel
-from relay_training.encodings import CachedBatch
-from relay_training.finetune_cache import Encodings, Row
-from relay_training.finetune_objective import LearnObjective, LearnTasks, joined, part_of, replayed, tasks_of
-from relay_training.finetune_parts import groups, merge_parts, open_parts
+from relay_training.finetune_cache import Encodings, Row, Rows, Stems
+from relay_training.finetune_objective import LearnObjective, LearnTasks, joined, part_of, tasks_of
+from relay_training.finetune_parts import groups, merged_state, open_parts
 from relay_training.finetune_recipe import Recipe
 from relay_training.fit import learning_rate
 from relay_training.objective import Weights
 from relay_training.regions import sample_generators
-from relay_training.tasks import draw_tasks
 from relay_training.trainable import Average, plain_attention
 
 log = logging.getLogger(__name__)
 
-Replay = Callable[[list[int]], CachedBatch]
-"""Reads base crops by number; see `finetune_replay`."""
+
+class Replays(Protocol):
+    """Base crops by number; see `finetune_replay`."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, numbers: list[int]) -> Rows: ...
+
+    def tasks(self, numbers: list[int], rngs: Sequence[np.random.Generator]) -> LearnTasks: ...
 
 
 class ClickTraining:
@@ -38,7 +43,8 @@ class ClickTraining:
     ----------
     model : the start; it is copied.
     lessons : rows of each object.
-    replay, n_replay : reads base crops, and how many there are.
+    encodings : of the rows' views; `Stems` to train the rest of the encoder too.
+    replay : base crops, kept as the views are.
     dtype : of the computation.
     """
 
@@ -50,18 +56,17 @@ class ClickTraining:
         recipe: Recipe,
         *,
         steps: int,
-        replay: Replay | None = None,
-        n_replay: int = 0,
+        replay: Replays | None = None,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
     ) -> None:
         self.model = copy.deepcopy(model)
-        open_parts(self.model, recipe.rank, recipe.alpha, seed)
+        open_parts(self.model, recipe.rank, recipe.alpha, seed, deep=isinstance(encodings, Stems))
         self.model.train()
         self.recipe, self.steps, self.step = recipe, steps, 0
-        self._start = model.head.state_dict()
+        self._plain = model
         self._lessons, self._encodings, self._dtype, self._seed = lessons, encodings, dtype, seed
-        self._replay, self._n_replay = replay, n_replay
+        self._replay = replay if replay is not None and len(replay) else None
         self._average = Average(self.model, recipe.ema)
         self._objective = LearnObjective(
             Weights(contrast=recipe.contrast),
@@ -99,14 +104,14 @@ class ClickTraining:
         recipe = self.recipe
         torch.manual_seed((self._seed << 20) + self.step)
         rngs = sample_generators(self._seed, self.step, range(recipe.batch))
-        encoding, tasks = self._batch(rngs)
+        inputs, tasks = self._batch(rngs)
         for group in self._optimiser.param_groups:
             group["lr"] = group["base"] * learning_rate(self.step, self.steps, recipe.warmup)
         sums: dict[str, float] = {}
         for first in range(0, recipe.batch, self.chunk):
             rows = slice(first, min(first + self.chunk, recipe.batch))
             share = (rows.stop - rows.start) / recipe.batch
-            for name, value in self._backward(encoding, tasks, rows, rngs[rows], share).items():
+            for name, value in self._backward(inputs, tasks, rows, rngs[rows], share).items():
                 sums[name] = sums.get(name, 0.0) + share * value
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, recipe.clip)
         if torch.isfinite(norm):
@@ -116,45 +121,48 @@ class ClickTraining:
         self.step += 1
         return sums
 
-    def _batch(self, rngs: Sequence[np.random.Generator]) -> tuple[Encoding, LearnTasks]:
+    def _batch(self, rngs: Sequence[np.random.Generator]) -> tuple[Rows, LearnTasks]:
         """Own samples first, then replayed ones."""
-        own = len(rngs) - (self.recipe.replay if self._replay is not None and self._n_replay else 0)
+        own = len(rngs) - (self.recipe.replay if self._replay is not None else 0)
         rows = []
         for rng in rngs[:own]:
             lesson = self._lessons[int(rng.integers(len(self._lessons)))]
             rows.append(lesson[int(rng.integers(len(lesson)))])
-        encoding = self._encodings.read([row.key for row in rows], torch.device("cpu"))
+        inputs = self._encodings.rows([row.key for row in rows])
         tasks = tasks_of(rows, rngs[:own], self.recipe.recorded_p)
-        if own < len(rngs) and self._replay is not None:
-            batch = self._replay([int(rng.integers(self._n_replay)) for rng in rngs[own:]])
-            again = replayed(draw_tasks(batch, rngs[own:]))
-            tasks = joined(tasks, again)
-            encoding = _joined_encodings(encoding, batch.encoding)
-        return encoding, tasks
+        if self._replay is not None:
+            numbers = [int(rng.integers(len(self._replay))) for rng in rngs[own:]]
+            again = self._replay.rows(numbers)
+            tasks = joined(tasks, self._replay.tasks(numbers, rngs[own:]))
+            inputs = {name: torch.cat([value, again[name]]) for name, value in inputs.items()}
+        return inputs, tasks
 
     def _backward(
-        self, encoding: Encoding, tasks: LearnTasks, rows: slice, rngs: Sequence[np.random.Generator], share: float
+        self, inputs: Rows, tasks: LearnTasks, rows: slice, rngs: Sequence[np.random.Generator], share: float
     ) -> dict[str, float]:
-        part = encoding.map(lambda values: values[rows])
+        part = {name: value[rows] for name, value in inputs.items()}
         with plain_attention():
             with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
-                prepared = self.model.head.prepare(part)
+                prepared = self.model.head.prepare(self._encodings.encode(self.model, part))
                 losses = self._objective(self.model.head, prepared, part_of(tasks, rows), rngs)
             (losses.total * share).backward()
         return {**losses.parts, "loss": float(losses.total.detach())}
 
     def trained(self) -> ClickModel:
         """The averaged network as it stands, in eval mode, its additions merged and rounded as they are stored."""
-        model = copy.deepcopy(self.model)
+        moved = {name: p for name, p in self.model.named_parameters() if name in self._average.values}
+        now = {name: p.detach().clone() for name, p in moved.items()}
+        model = copy.deepcopy(self._plain)
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if name in self._average.values:
-                    parameter.copy_(self._average.values[name])
-        merge_parts(model)
-        with torch.no_grad():
-            for name, value in model.head.state_dict().items():
-                if not torch.equal(value, self._start[name]):
-                    value.copy_(value.half())
+            for name, parameter in moved.items():
+                parameter.copy_(self._average.values[name])
+            state = merged_state(self.model)
+            for name, parameter in moved.items():
+                parameter.copy_(now[name])
+            for name, value in model.state_dict().items():
+                if not torch.equal(value, state[name]):
+                    value.copy_(state[name].half())
+        freeze(model)
         return model.eval()
 
     def state(self) -> dict[str, Any]:
@@ -194,27 +202,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def between(start: ClickModel, learned: ClickModel, share: float) -> ClickModel:
-    """The network that lies `share` of the way from the start to what was learned, its head rounded as it is stored."""
+    """The network that lies `share` of the way from the start to what was learned, rounded as it is stored."""
     if share == 1:
         return learned
-    model, from_, to = copy.deepcopy(learned), start.head.state_dict(), learned.head.state_dict()
+    model, from_, to = copy.deepcopy(learned), start.state_dict(), learned.state_dict()
     with torch.no_grad():
-        for name, value in model.head.state_dict().items():
+        for name, value in model.state_dict().items():
             if not torch.equal(from_[name], to[name]):
                 value.copy_(torch.lerp(from_[name], to[name], share).half())
     return model.eval()
 
 
 def changed_tensors(model: ClickModel, start: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of the head that differ from the start's."""
+    """Tensors that differ from the start's."""
     state = model.state_dict()
-    return {
-        name: value.detach().clone()
-        for name, value in state.items()
-        if name.startswith("head.") and not torch.equal(value, start[name])
-    }
-
-
-def _joined_encodings(first: Encoding, second: Encoding) -> Encoding:
-    names = ("f4", "f8", "f16a", "f16b", "image", "relay")
-    return Encoding(**{n: torch.cat([getattr(first, n), getattr(second, n)]) for n in names})
+    return {name: value.detach().clone() for name, value in state.items() if not torch.equal(value, start[name])}

@@ -105,7 +105,7 @@ class _ClickHead:
         self.control.tell("reading", 0, len(examples))
         wanted, lessons = lessons_of(context.materials, examples, views, context.job.seed, context.object_px)
         self.lessons = {e.name: rows for e, rows in zip(examples, lessons, strict=True) if rows}
-        self.replay = Replay(context.predictor) if self.recipe.replay else None
+        self.replay = Replay(context.predictor, kind=type(context.encodings)) if self.recipe.replay else None
         total = len(wanted) + (len(self.replay) if self.replay else 0)
         context.encodings.tidy(key for key, _ in wanted)
         for done in context.encodings.make(wanted, context.predictor):
@@ -176,8 +176,7 @@ class _ClickHead:
         lessons = [self.lessons[e.name] for e in examples if e.name in self.lessons]
         return ClickTraining(
             self.context.start, lessons, self.context.encodings, self.recipe, steps=steps,
-            replay=self.replay.read if self.replay else None, n_replay=len(self.replay) if self.replay else 0,
-            dtype=self.context.predictor.dtype, seed=self.context.job.seed,
+            replay=self.replay, dtype=self.context.predictor.dtype, seed=self.context.job.seed,
         )  # fmt: skip
 
     def _fold(self, number: int, fold: Fold, plan: Plan) -> None:

@@ -19,14 +19,17 @@ import platformdirs
 import torch
 from PIL import Image
 
-from napari_relay.model.encoder import Stem
+from napari_relay.model.encoder import Encoding, Stem
 from napari_relay.predictor import Predictor
 from napari_relay.samples import sample_path
 from napari_relay.views import ViewClick
 from napari_relay.views.crops import DEVIATION, MEAN
 from napari_relay.views.values import LOGIT_SIDE, VIEW_SIDE
 from relay_training.encodings import ANSWERS, CachedBatch
-from relay_training.finetune_cache import Encodings
+from relay_training.finetune_cache import Encodings, Rows
+from relay_training.finetune_objective import LearnTasks, replayed
+from relay_training.regions import Generators
+from relay_training.tasks import draw_tasks
 from relay_training.teach import GOOD, LEAST_PX, MASKS
 
 FILE = "replay.zip"
@@ -45,10 +48,16 @@ class Replay:
     Parameters
     ----------
     predictor : the start.
-    folder : of the encodings. limit : so many crops at most.
+    folder : of the encodings. limit : so many crops at most. kind : what is kept of them.
     """
 
-    def __init__(self, predictor: Predictor, folder: Path | None = None, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: Path | None = None,
+        limit: int | None = None,
+        kind: type[Encodings] = Encodings,
+    ) -> None:
         with zipfile.ZipFile(sample_path(FILE)) as file:
             names = sorted(name for name in file.namelist() if name.endswith(".jpg"))[:limit]
             self._pixels = {name: file.read(name) for name in names}
@@ -59,7 +68,7 @@ class Replay:
                 for name in names
             ]
         self._names, self._predictor = names, predictor
-        self._encodings = Encodings(folder or cache_folder(), predictor.encoder_hash)
+        self._encodings = kind(folder or cache_folder(), predictor.encoder_hash)
         self._answers: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.float32]]] = []
 
     def __len__(self) -> int:
@@ -74,22 +83,26 @@ class Replay:
             self._answers.append(self._ask(number - 1))
             yield number
 
-    def read(self, numbers: list[int]) -> CachedBatch:
-        """Some crops as `fit` reads its cached views."""
-        encoding = self._encodings.read([self._key(self._names[n]) for n in numbers], torch.device("cpu"))
-        nothing = torch.zeros(len(numbers), 0)
+    def rows(self, numbers: list[int]) -> Rows:
+        """Inputs of some crops."""
+        return self._encodings.rows([self._key(self._names[n]) for n in numbers])
+
+    def tasks(self, numbers: list[int], rngs: Generators) -> LearnTasks:
+        """What is to be cut out in them."""
+        nothing, b = torch.zeros(len(numbers), 0), len(numbers)
         masks, valid, points = (np.stack(parts) for parts in zip(*(self._answers[n] for n in numbers), strict=True))
-        return CachedBatch(
-            encoding,
+        batch = CachedBatch(
+            Encoding(*[nothing] * 6),
             Stem(nothing, nothing, nothing),
             torch.from_numpy(np.stack([self._labels[n] for n in numbers])),
             nothing,
-            torch.zeros(len(numbers), 4),
-            ["none"] * len(numbers),
+            torch.zeros(b, 4),
+            ["none"] * b,
             torch.from_numpy(masks),
             torch.from_numpy(valid),
             torch.from_numpy(points),
         )
+        return replayed(draw_tasks(batch, rngs))
 
     def _key(self, name: str) -> str:
         return f"replay/{name}"
