@@ -32,8 +32,8 @@ from napari_relay.workspace import open_workspace
 from napari_relay.workspace.opening import SERVICE
 from relay_training.bench_data import ObjectRule, Picture, PictureSet, Task, find_sets, read_label_map
 from relay_training.contest import Limits, play_task
-from relay_training.finetune import run_job
-from relay_training.finetune_judge import difference
+from relay_training.finetune.judge import difference
+from relay_training.finetune.run import run_job
 from relay_training.metrics import ObjectRun, clicks_to_reach
 from relay_training.product import DirectPredicts, KeepsNothing, SessionContender
 from relay_training.report import describe_machine

@@ -106,9 +106,11 @@ def test_masks_shifted_by_half_their_size_are_not_promoted(tmp_path: Path, sampl
     assert result.anyway is not None, "it may still be looked at"
 
 
-def test_roll_back_gives_bit_equal_proposals(tmp_path: Path, sample_data: Path) -> None:
+@pytest.mark.parametrize("deep", [False, True])
+def test_roll_back_gives_bit_equal_proposals(tmp_path: Path, sample_data: Path, deep: bool) -> None:
     project = make_coins_project(tmp_path, sample_data)
-    result = finished(start(job_of(project)))
+    recipe = {**SHORT, "replay": 1 if deep else 0}
+    result = finished(start(job_of(project, deep=deep, recipe=recipe)))
     image = project.with_suffix("")
 
     def proposals() -> list[np.ndarray]:

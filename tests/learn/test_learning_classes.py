@@ -21,10 +21,10 @@ from napari_relay.model.class_card import read_class_card
 from napari_relay.sources import open_image
 from napari_relay.store import Project
 from napari_relay.workspace.learning import promote_classes
-from relay_training import finetune
-from relay_training.finetune_class_head import has_classes
-from relay_training.finetune_context import HeadResult
-from relay_training.finetune_material import OpenMaterial
+from relay_training.finetune import run as finetune
+from relay_training.finetune.class_head import has_classes
+from relay_training.finetune.context import HeadResult
+from relay_training.finetune.material import OpenMaterial
 
 
 def coins_and_ground(folder: Path, sample_data: Path, *, swapped: bool = False) -> Path:

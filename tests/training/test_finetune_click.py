@@ -11,13 +11,13 @@ import torch
 from napari_relay.model import ClickModel, ModelConfig
 from napari_relay.model.encoder import Encoding
 from napari_relay.model.network import FIRST
-from relay_training.finetune_cache import Encodings, Row
-from relay_training.finetune_click import ClickTraining, between, changed_tensors, is_out_of_memory
-from relay_training.finetune_click_head import best_share
-from relay_training.finetune_judge import Played
-from relay_training.finetune_objective import LearnObjective, joined, part_of, tasks_of
-from relay_training.finetune_parts import merged_state, open_parts
-from relay_training.finetune_recipe import Recipe
+from relay_training.finetune.cache import Encodings, Row
+from relay_training.finetune.click import ClickTraining, between, changed_tensors, is_out_of_memory
+from relay_training.finetune.click_head import best_share
+from relay_training.finetune.judge import Played
+from relay_training.finetune.objective import LearnObjective, joined, part_of, tasks_of
+from relay_training.finetune.parts import merged_state, open_parts
+from relay_training.finetune.recipe import Recipe
 from relay_training.regions import sample_generators
 
 SIZES = {

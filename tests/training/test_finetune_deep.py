@@ -17,9 +17,9 @@ from napari_relay.predictor import Predictor
 from napari_relay.predictor.device import choose
 from napari_relay.sources import open_image
 from napari_relay.views import default_mix, first_view, measure_stretch, read_crops, view_pair
-from relay_training.finetune_cache import Rows, Stems
-from relay_training.finetune_click import ClickTraining, between, changed_tensors
-from relay_training.finetune_parts import merged_state, open_parts
+from relay_training.finetune.cache import Rows, Stems
+from relay_training.finetune.click import ClickTraining, between, changed_tensors
+from relay_training.finetune.parts import merged_state, open_parts
 
 SHAPES = {"f4": (64, 112, 112), "f8": (128, 56, 56), "f16": (160, 28, 28), "wide": (160, 28, 28), "geometry": (4,)}
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from napari_relay.geometry import Box
-from relay_training.finetune_judge import Played, difference, pack, play, unpack, verdict
-from relay_training.finetune_material import Example, Plane
+from relay_training.finetune.judge import Played, difference, pack, play, unpack, verdict
+from relay_training.finetune.material import Example, Plane
 
 REACHED = {1: (0.92,), 2: (0.6, 0.92), 3: (0.6, 0.7, 0.92), 5: (0.5, 0.6, 0.7, 0.8, 0.92)}
 

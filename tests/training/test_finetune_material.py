@@ -18,9 +18,9 @@ from napari_relay.sources import open_image
 from napari_relay.store import Project
 from napari_relay.views import View, ViewPair, view_pair
 from relay_training.data import turn_array
-from relay_training.finetune_lessons import lessons_of
-from relay_training.finetune_material import ENOUGH, Example, OpenMaterial, drawn, is_held_out, split
-from relay_training.finetune_views import Look, clicks_in_look, looks_at, mask_in_view, read_labels, read_look
+from relay_training.finetune.lessons import lessons_of
+from relay_training.finetune.material import ENOUGH, Example, OpenMaterial, drawn, is_held_out, split
+from relay_training.finetune.views import Look, clicks_in_look, looks_at, mask_in_view, read_labels, read_look
 
 BLOCKS = st.lists(st.integers(0, 400), min_size=12, max_size=300)
 

@@ -23,7 +23,7 @@ from napari_relay.views import (
 )
 from napari_relay.views.values import LOGIT_SIDE, VIEW_SIDE
 from relay_training.data import turn_array, turned_box
-from relay_training.finetune_material import Example, OpenMaterial, number_of
+from relay_training.finetune.material import Example, OpenMaterial, number_of
 from relay_training.labels import block_mode
 
 LEAST_SIDE = 56

@@ -1,8 +1,8 @@
 """`python -m relay_training finetune JOBFOLDER`: the process that learns from projects.
 
     setup   low priority, the job's projects, images and weights
-    heads   each trains and judges itself (`finetune_heads.HEADS`); the click head in `finetune_click_head`
-            before them the class head of each project that has classes (`finetune_class_head`), a file of its own
+    heads   each trains and judges itself (`heads.HEADS`); the click head in `click_head`
+            before them the class head of each project that has classes (`class_head`), a file of its own
     result  a checkpoint of the heads that passed their gates, and, where one did not, another of all of them
 
 Started again in the same folder it goes on where it was stopped. The projects are only read: promoting is
@@ -36,11 +36,11 @@ from napari_relay.model.checkpoint import (
 )
 from napari_relay.predictor import Predictor, load_predictor
 from napari_relay.predictor.device import choose
-from relay_training import finetune_class_head
-from relay_training.finetune_cache import Encodings, Stems
-from relay_training.finetune_context import Context, Control, HeadResult, InterruptedJobError
-from relay_training.finetune_heads import head_named
-from relay_training.finetune_material import OpenMaterial, drawn, split, typical_size
+from relay_training.finetune import class_head
+from relay_training.finetune.cache import Encodings, Stems
+from relay_training.finetune.context import Context, Control, HeadResult, InterruptedJobError
+from relay_training.finetune.heads import head_named
+from relay_training.finetune.material import OpenMaterial, drawn, split, typical_size
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ def run_job(folder: JobFolder) -> dict[str, Any]:
     try:
         with ExitStack() as parts:
             context = _open(job, folder, control, parts)
-            if "class" not in heads and finetune_class_head.wanted(job, context.materials):
+            if "class" not in heads and class_head.wanted(job, context.materials):
                 # First: the time it takes is known to the others then.
-                heads = {"class": finetune_class_head.run, **heads}
+                heads = {"class": class_head.run, **heads}
             found = [head(context) for head in heads.values()]
             result = _result(job, folder, context, found)
     finally:

@@ -8,9 +8,9 @@ import numpy as np
 
 from napari_relay.views import Crops
 from relay_training.data import turn_array
-from relay_training.finetune_cache import Row
-from relay_training.finetune_material import Example, OpenMaterial
-from relay_training.finetune_views import Look, Seen, clicks_in_look, looks_at, mask_in_view, read_labels, read_look
+from relay_training.finetune.cache import Row
+from relay_training.finetune.material import Example, OpenMaterial
+from relay_training.finetune.views import Look, Seen, clicks_in_look, looks_at, mask_in_view, read_labels, read_look
 
 LEAST_PX = 12
 """An object with fewer pixels of 112 x 112 in a view is not looked for there."""

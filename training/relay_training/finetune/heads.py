@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Callable
 
 from napari_relay.errors import UsageError
-from relay_training.finetune_context import Context, HeadResult
+from relay_training.finetune.context import Context, HeadResult
 
-HEADS = {"click": "relay_training.finetune_click_head:run", "class": "relay_training.finetune_class_head:run"}
+HEADS = {"click": "relay_training.finetune.click_head:run", "class": "relay_training.finetune.class_head:run"}
 """Name, as in `LearnJob.heads` -> module:function. Heads are trained in the order of the job, each passes its own gate,
 and what they changed of the network goes into one checkpoint."""
 

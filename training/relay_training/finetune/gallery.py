@@ -13,8 +13,8 @@ from scipy import ndimage
 from napari_relay.geometry import Box
 from napari_relay.views import View, read_view
 from napari_relay.views.crops import DEVIATION, MEAN
-from relay_training.finetune_judge import Played, unpack
-from relay_training.finetune_material import Example, Mask, OpenMaterial
+from relay_training.finetune.judge import Played, unpack
+from relay_training.finetune.material import Example, Mask, OpenMaterial
 
 COUNT = 12
 SIDE = 224

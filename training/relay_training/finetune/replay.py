@@ -26,8 +26,8 @@ from napari_relay.views import ViewClick
 from napari_relay.views.crops import DEVIATION, MEAN
 from napari_relay.views.values import LOGIT_SIDE, VIEW_SIDE
 from relay_training.encodings import ANSWERS, CachedBatch
-from relay_training.finetune_cache import Encodings, Rows
-from relay_training.finetune_objective import LearnTasks, replayed
+from relay_training.finetune.cache import Encodings, Rows
+from relay_training.finetune.objective import LearnTasks, replayed
 from relay_training.regions import Generators
 from relay_training.tasks import draw_tasks
 from relay_training.teach import GOOD, LEAST_PX, MASKS

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from napari_relay.model.encoder import freeze
 from napari_relay.model.network import ClickModel
-from relay_training.finetune_cache import Encodings, Row, Rows, Stems
-from relay_training.finetune_objective import LearnObjective, LearnTasks, joined, part_of, tasks_of
-from relay_training.finetune_parts import groups, merged_state, open_parts
-from relay_training.finetune_recipe import Recipe
+from relay_training.finetune.cache import Encodings, Row, Rows, Stems
+from relay_training.finetune.objective import LearnObjective, LearnTasks, joined, part_of, tasks_of
+from relay_training.finetune.parts import groups, merged_state, open_parts
+from relay_training.finetune.recipe import Recipe
 from relay_training.fit import learning_rate
 from relay_training.objective import Weights
 from relay_training.regions import sample_generators
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Replays(Protocol):
-    """Base crops by number; see `finetune_replay`."""
+    """Base crops by number; see `replay`."""
 
     def __len__(self) -> int: ...
 

@@ -24,8 +24,8 @@ from napari_relay.model.class_card import BACKGROUND, read_class_card
 from napari_relay.store import ObjectFilter, Project
 from relay_training.class_head import ClassReport, train_class_head
 from relay_training.class_head_material import SHOWN, ClassLesson
-from relay_training.finetune_context import Context, HeadResult
-from relay_training.finetune_material import OpenMaterial
+from relay_training.finetune.context import Context, HeadResult
+from relay_training.finetune.material import OpenMaterial
 
 NAME = "class"
 STEPS, VIEWS = 60, 24
@@ -47,7 +47,7 @@ def has_classes(material: OpenMaterial) -> bool:
 
 
 def run(context: Context) -> HeadResult:
-    """Learn the classes of each project that has some; see `finetune_heads`."""
+    """Learn the classes of each project that has some; see `heads`."""
     found = [
         _learned(context, number, material)
         for number, material in enumerate(context.materials)

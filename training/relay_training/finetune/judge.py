@@ -20,7 +20,7 @@ from napari_relay.geometry import Box
 from napari_relay.session import ClickSession
 from napari_relay.views.policy import WHOLE_IMAGE_LIMIT
 from napari_relay.views.values import VIEW_SIDE
-from relay_training.finetune_material import Example, Mask, OpenMaterial
+from relay_training.finetune.material import Example, Mask, OpenMaterial
 from relay_training.metrics import clicks_to_reach, iou_after
 from relay_training.product import DirectPredicts, KeepsNothing
 from relay_training.robot import MAX_CLICKS, Robot

@@ -18,8 +18,8 @@ from napari_relay.learn.job import JobFolder, LearnJob
 from napari_relay.learn.progress import Progress, append
 from napari_relay.model.network import ClickModel
 from napari_relay.predictor import Predictor
-from relay_training.finetune_cache import Encodings
-from relay_training.finetune_material import OpenMaterial, Split
+from relay_training.finetune.cache import Encodings
+from relay_training.finetune.material import OpenMaterial, Split
 
 log = logging.getLogger(__name__)
 

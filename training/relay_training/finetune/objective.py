@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_relay.model.network import Output
 from relay_training.clicks import ABSENT, NEGATIVE, POSITIVE, ClickBatch, jitter
-from relay_training.finetune_cache import Row
+from relay_training.finetune.cache import Row
 from relay_training.losses import mask_iou
 from relay_training.objective import Objective, StepLosses, Weights
 from relay_training.regions import Generators, deepest_pixel

@@ -20,15 +20,15 @@ import torch
 from napari_relay.model.network import ClickModel
 from napari_relay.predictor import Predictor
 from napari_relay.predictor.device import Compute
-from relay_training.finetune_cache import Row
-from relay_training.finetune_click import ClickTraining, between, changed_tensors, save_state
-from relay_training.finetune_context import Context, HeadResult
-from relay_training.finetune_gallery import draw_gallery
-from relay_training.finetune_judge import Played, play, verdict
-from relay_training.finetune_lessons import lessons_of
-from relay_training.finetune_material import Example, Fold, number_of
-from relay_training.finetune_recipe import Recipe
-from relay_training.finetune_replay import Replay
+from relay_training.finetune.cache import Row
+from relay_training.finetune.click import ClickTraining, between, changed_tensors, save_state
+from relay_training.finetune.context import Context, HeadResult
+from relay_training.finetune.gallery import draw_gallery
+from relay_training.finetune.judge import Played, play, verdict
+from relay_training.finetune.lessons import lessons_of
+from relay_training.finetune.material import Example, Fold, number_of
+from relay_training.finetune.recipe import Recipe
+from relay_training.finetune.replay import Replay
 from relay_training.product import DirectPredicts
 
 MEASURED = 60
