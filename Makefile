@@ -48,7 +48,7 @@ check: $(STAMP) ## Lint, types, import contracts, napari manifest
 bench: $(STAMP) ## Run the benchmarks, keep their numbers, write docs/performance.md (half an hour; PEER_WEIGHTS=file adds MobileSAM)
 	@.ci/system-libraries
 	@$(BIN)/python benchmarks/click_latency.py $(if $(PEER_WEIGHTS),--peer-weights $(PEER_WEIGHTS))
-	@for s in busy_click learn_click make_huge store_commit store export window_start gui_stall accept_to_screen open_memory whole_image; do \
+	@for s in busy_click learn_click make_huge store_commit store export window_start gui_stall accept_to_screen open_memory whole_image proposals; do \
 	  echo "== $$s"; $(BIN)/python benchmarks/$$s.py; done
 	@$(BIN)/python benchmarks/report.py
 

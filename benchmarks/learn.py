@@ -1,11 +1,12 @@
 """Clicks saved by learning: the robot plays the user on copies of bench sets, learns, and measures.
 
-    .venv/bin/python benchmarks/learn.py --data BENCH --work FOLDER --seeds 3 --json benchmarks/results/learn.json
+    python benchmarks/learn.py --data BENCH --work FOLDER --seeds 3
 
 Of each set the pictures of the first half (by name) teach: the robot clicks 50 objects of them in projects of their
 own, as a person would, draws by hand what it cannot get by clicks, and accepts. `relay_training finetune` learns from
 these projects, from the bundled checkpoint each time. The pictures of the second half measure: clicks to an IoU of
-85 % before and after. Without the folder of the sets the script says so and ends.
+85 % before and after. Everything that was learned or played is kept in the work folder, so that the script resumes.
+Without the folder of the sets it says so and ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,27 @@ from napari_relay.engine import InProcessEngine
 from napari_relay.geometry import Box
 from napari_relay.learn import JobFolder, LearnJob, Material
 from napari_relay.model.checkpoint import content_hash, default_checkpoint, load_state, read_card
-from napari_relay.predictor import Predictor, load_predictor
+from napari_relay.predictor import load_predictor
 from napari_relay.session import ClickSession
 from napari_relay.sources import Source
 from napari_relay.workspace import open_workspace
 from napari_relay.workspace.opening import SERVICE
+from recording import Figure, argument_parser, parse, publish, run
 from relay_training.bench_data import ObjectRule, Picture, PictureSet, Task, find_sets, read_label_map
 from relay_training.contest import Limits, play_task
 from relay_training.finetune.judge import difference
 from relay_training.finetune.run import run_job
 from relay_training.metrics import ObjectRun, clicks_to_reach
 from relay_training.product import DirectPredicts, KeepsNothing, SessionContender
-from relay_training.report import describe_machine
 from relay_training.robot import Robot, intersection_over_union, mask_box
 
 SETS = ("nuclei_a", "phase_a", "aerial_a")
 DRAWN_BELOW = 0.8
 """An object whose mask is no better after 20 clicks is drawn by hand (its true mask, without clicks)."""
 CONTENT = 0.95
+BAR = 0.8
+"""Clicks after per click before."""
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +141,9 @@ def learned(pictures: PictureSet, arguments: argparse.Namespace, seed: int) -> t
     return result, checkpoint
 
 
-def measure(
-    pictures: PictureSet, checkpoint: Path | None, arguments: argparse.Namespace, encodings: Predictor | None = None
-) -> tuple[list[ObjectRun], Predictor]:
+def measure(pictures: PictureSet, checkpoint: Path | None, arguments: argparse.Namespace) -> list[ObjectRun]:
     """The robot on the measuring half with the bundled checkpoint, or a learned one and the size in its card."""
     predictor = load_predictor(checkpoint, device="cpu", threads=arguments.threads)
-    if encodings is not None:
-        predictor.share_encodings(encodings)
     object_px = predictor.card.metrics.get("object_px") if arguments.size else None
     predicts, runs = DirectPredicts(predictor), []
 
@@ -157,20 +157,15 @@ def measure(
     for picture in halves(pictures)[1]:
         task = Task(picture, tuple(read_label_map(picture.label).objects(rule)))
         runs += [played.run for played in play_task(task, [contender], Limits(stop_iou=0.9))]
-    return runs, predictor
+    return runs
 
 
-def measure_before(pictures: PictureSet, arguments: argparse.Namespace) -> tuple[list[ObjectRun], Predictor]:
-    """`measure` with the bundled checkpoint, kept in the work folder under its hash and the number of objects."""
-    state = content_hash(load_state(read_card(default_checkpoint())))
-    kept = arguments.work / f"{pictures.name}-before-{state[:8]}-{arguments.per_picture}.json"
-    if kept.exists():
-        runs = [ObjectRun(**{**run, "ious": tuple(run["ious"])}) for run in json.loads(kept.read_text())]
-        return runs, load_predictor(None, device="cpu", threads=arguments.threads)
-    runs, base = measure(pictures, None, arguments)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps([asdict(run) for run in runs]))
-    return runs, base
+def kept_runs(path: Path, play: Callable[[], list[ObjectRun]]) -> list[ObjectRun]:
+    """What was played and kept in a file, else played now and kept."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([asdict(run) for run in play()]))
+    return [ObjectRun(**{**run, "ious": tuple(run["ious"])}) for run in json.loads(path.read_text())]
 
 
 def clicks(runs: Sequence[ObjectRun], target: float) -> list[int]:
@@ -191,8 +186,29 @@ def row_of(before: Sequence[ObjectRun], after: Sequence[ObjectRun], result: dict
     }  # fmt: skip
 
 
+def mean_ratio(pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[float, float, float]:
+    """Clicks after per click before, the mean over the runs, and its middle 90 % over draws of objects."""
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        ratios = []
+        for before, after in pairs:
+            drawn = rng.integers(0, len(before), len(before))
+            ratios.append(np.asarray(after)[drawn].sum() / np.asarray(before)[drawn].sum())
+        draws.append(np.mean(ratios))
+    mean = float(np.mean([sum(after) / sum(before) for before, after in pairs]))
+    low, high = np.quantile(draws, (0.05, 0.95))
+    return mean, float(low), float(high)
+
+
+def figure(key: str, pairs: Sequence[tuple[list[int], list[int]]]) -> Figure:
+    ratio, low, high = mean_ratio(pairs)
+    sure = f"90 % sure: {1 - high:.0%} to {1 - low:.0%}"
+    return Figure(f"learn: {key}", ratio, "x", BAR, f"{1 - ratio:.0%} fewer ({sure}), {len(pairs)} runs")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Learn, measure, print, append."""
+    parser = argument_parser(__doc__, "learn")
     parser.add_argument("--data", type=Path, required=True, help="folder of the bench sets")
     parser.add_argument("--work", type=Path, required=True, help="folder of the copies and jobs; kept, resumes")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
@@ -204,36 +220,32 @@ def main() -> None:
     parser.add_argument("--recipe", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--no-size", dest="size", action="store_false", help="leave the learned size out")
     parser.add_argument("--tag", default="default", help="names this recipe's results in the work folder")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     missing = [name for name in arguments.sets if not (arguments.data / name / "images").is_dir()]
     if missing:
         sys.exit(f"Skipped: {arguments.data} has no {', '.join(missing)} (images/ and labels/).")
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for pictures in find_sets(arguments.data, arguments.sets):
-        before, base = measure_before(pictures, arguments)
-        for seed in range(arguments.seeds):
+    rows: dict[str, dict[str, Any]] = {}
+    pairs: dict[str, list[tuple[list[int], list[int]]]] = {}
+    base = content_hash(load_state(read_card(default_checkpoint())))[:8]
+    for seed in range(arguments.seeds):  # each set once, then each again: what there is after an hour says something
+        for pictures in find_sets(arguments.data, arguments.sets):
+            name, tail = pictures.name, f"{arguments.per_picture}.json"
+            before = kept_runs(
+                arguments.work / f"{name}-before-{base}-{tail}", lambda p=pictures: measure(p, None, arguments)
+            )
             result, checkpoint = learned(pictures, arguments, seed)
-            after, _ = measure(pictures, checkpoint, arguments, base)
-            rows.setdefault(pictures.name, []).append(row_of(before, after, result))
-            print(pictures.name, seed, json.dumps(rows[pictures.name][-1]), flush=True)
-            if arguments.json:
-                save(arguments, rows)
-
-
-def save(arguments: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Write what is there, with the machine and the mean over sets and seeds."""
-    reductions = [row["reduction"] for found in rows.values() for row in found]
-    settings = {
-        "objects": arguments.objects, "per_picture": arguments.per_picture, "minutes": arguments.minutes,
-        "threads": arguments.threads, "recipe": arguments.recipe, "size": arguments.size,
-    }  # fmt: skip
-    report = {
-        "machine": describe_machine(), "settings": settings, "sets": rows,
-        "reduction": {"mean": float(np.mean(reductions)), "runs": len(reductions)},
-    }  # fmt: skip
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+            after = kept_runs(
+                arguments.work / f"{name}-{seed}-{arguments.tag}-after-{tail}",
+                lambda p=pictures, c=checkpoint: measure(p, c, arguments),
+            )
+            pairs.setdefault(name, []).append((clicks(before, 0.85), clicks(after, 0.85)))
+            rows[f"{name}, seed {seed}"] = row_of(before, after, result)
+            print(name, seed, json.dumps(rows[f"{name}, seed {seed}"]), flush=True)
+    figures = [figure(name, found) for name, found in pairs.items()]
+    figures.append(figure("all sets", [pair for found in pairs.values() for pair in found]))
+    settings = {key: value for key, value in vars(arguments).items() if isinstance(value, int | float | list | str)}
+    publish(arguments, figures, {"settings": settings, "checkpoint": base, "runs": rows})
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
