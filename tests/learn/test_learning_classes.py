@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 
 from napari_relay.fullimage.request import class_head_path
 from napari_relay.geometry import Box
@@ -22,7 +23,7 @@ from napari_relay.sources import open_image
 from napari_relay.store import Project
 from napari_relay.workspace.learning import promote_classes
 from relay_training.finetune import run as finetune
-from relay_training.finetune.class_head import has_classes
+from relay_training.finetune.class_head import has_classes, wanted
 from relay_training.finetune.context import HeadResult
 from relay_training.finetune.material import OpenMaterial
 
@@ -107,6 +108,24 @@ def test_classes_swapped_on_half_of_the_objects_are_not_promoted(tmp_path: Path,
     assert not result.heads["class"]["better"], result.reason
     assert promote_classes(result) == []
     assert not class_head_path(poisoned).exists()
+
+
+def test_no_classes_are_learned_where_the_encoder_changes(tmp_path: Path, sample_data: Path) -> None:
+    project = coins_and_ground(tmp_path / "a", sample_data)
+    material = Material(project, str(project.with_suffix("")))
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("head.a", "encoder.a")}
+    for name, file in files.items():
+        save_file({name: np.zeros(1, np.float32)}, file)
+    with OpenMaterial(material) as read:
+
+        def asked(**changes: Any) -> bool:
+            return wanted(LearnJob((material,), **changes), [read])
+
+        assert asked()
+        assert asked(current=str(files["head.a"]))
+        assert not asked(current=str(files["encoder.a"]))
+        assert not asked(deep=True)
+        assert not asked(classes=False)
 
 
 def test_only_a_project_with_something_to_tell_apart_has_classes(tmp_path: Path, sample_data: Path) -> None:

@@ -16,6 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from napari_relay.errors import CheckpointError, UsageError
 from napari_relay.fullimage.plan import step_for
 from napari_relay.fullimage.request import class_head_path
@@ -36,8 +38,19 @@ MOST_ASKED = 500
 
 
 def wanted(job: LearnJob, materials: Sequence[OpenMaterial]) -> bool:
-    """Whether a job trains the class head: it was not told not to, and a project has something to tell apart."""
-    return job.classes and any(has_classes(material) for material in materials)
+    """Whether a job trains the class head: it was not told not to, and a project has something to tell apart.
+
+    Not where the job, or the checkpoint in use, has another encoder than the start: a class head reads the features of
+    one encoder.
+    """
+    one_encoder = not job.deep and not (job.current is not None and has_encoder(Path(job.current)))
+    return job.classes and one_encoder and any(has_classes(material) for material in materials)
+
+
+def has_encoder(checkpoint: Path) -> bool:
+    """Whether a learned checkpoint changes the encoder."""
+    with safe_open(checkpoint, "numpy") as file:
+        return any(name.startswith("encoder.") for name in file.keys())  # noqa: SIM118 (no mapping)
 
 
 def has_classes(material: OpenMaterial) -> bool:
