@@ -10,8 +10,8 @@ from napari_relay.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the click head learns. At these rates the whole way is right for images that the start knows little of, half
-    of it for others, and none where it knows them well; `click_head` measures which.
+    """How the click head learns. Rates four times as high were no better in the mean of three sets: more on cells in
+    phase contrast, nothing or worse on what the start knows.
 
     views : of each object; fewer where there are many objects (`most_views` in all).
     steps : of the final training; fold_steps : of each fold's short one.
@@ -27,9 +27,9 @@ class Recipe:
     fold_steps: int = 30
     batch: int = 8
     replay: int = 2
-    lr_new: float = 1e-3
-    lr_peer: float = 2e-4
-    lr_lora: float = 1e-3
+    lr_new: float = 3e-4
+    lr_peer: float = 5e-5
+    lr_lora: float = 3e-4
     rank: int = 8
     alpha: float = 16.0
     decay: float = 0.01
