@@ -203,7 +203,7 @@ def mean_ratio(pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[float, flo
 def figure(key: str, pairs: Sequence[tuple[list[int], list[int]]]) -> Figure:
     ratio, low, high = mean_ratio(pairs)
     sure = f"90 % sure: {1 - high:.0%} to {1 - low:.0%}"
-    return Figure(f"learn: {key}", ratio, "x", BAR, f"{1 - ratio:.0%} fewer ({sure}), {len(pairs)} runs")
+    return Figure(f"learn: {key}", ratio, "x", BAR, f"{1 - ratio:.0%} saved ({sure}), {len(pairs)} runs")
 
 
 def main() -> None:
