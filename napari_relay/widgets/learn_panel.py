@@ -30,8 +30,8 @@ class LearnPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.learn = _button("Learn", IDLE)
-        self.longer = QCheckBox("Train longer, the encoder too (20 min)")
-        self.longer.setToolTip("Goes deeper into the model: for images that it knows little of")
+        self.longer = QCheckBox("Train longer (20 min)")
+        self.longer.setToolTip("The encoder adapts too: for images that the model knows little of")
         self.pause = _button("Pause", "Let it wait; it goes on where it stopped")
         self.cancel = _button("Cancel", "Give it up; nothing changes")
         self.promote = _button("Promote anyway", "Use what was learned although it is not better")
