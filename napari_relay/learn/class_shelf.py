@@ -8,15 +8,13 @@ back. Nothing is overwritten.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from napari_relay.errors import StorageError, UsageError
 from napari_relay.learn.job import learn_folder
+from napari_relay.learn.keeping import copy_durably, keep
 
 TRAIL = "trail.json"
 
@@ -59,10 +57,10 @@ class ClassShelf:
         StorageError
         """
         try:
-            before = self._keep(self.place) if self.place.exists() else ""
-            if self._keep(file) != before:
-                self._put(file)
-                self._write([*self._trail(), ClassStep(before, beside, together)])
+            before = keep(self.place, self.folder).name if self.place.exists() else ""
+            if keep(file, self.folder).name != before:
+                self._write([*self._trail(), ClassStep(before, beside, together)])  # first: a way back is never missing
+                copy_durably(file, self.place)
         except OSError as error:
             raise StorageError(f"{self.place} cannot be written: {error.strerror}.", "Free some room there.") from error
         return self.place
@@ -82,35 +80,15 @@ class ClassShelf:
         name = trail[-1].before
         try:
             if self.place.exists():
-                self._keep(self.place)  # learned since by other ways, perhaps
+                keep(self.place, self.folder)  # learned since by other ways, perhaps
             if name:
-                self._put(self.folder / name)
+                copy_durably(self.folder / name, self.place)
             else:
                 self.place.unlink(missing_ok=True)
             self._write(trail[:-1])
         except OSError as error:
             raise StorageError(f"{self.place} cannot be written: {error.strerror}.", "Free some room there.") from error
         return self.place if name else None
-
-    def _put(self, file: Path) -> None:
-        partial = self.place.with_name(f"{self.place.name}.partial")
-        shutil.copyfile(file, partial)
-        with partial.open("rb+") as copied:
-            os.fsync(copied.fileno())
-        partial.replace(self.place)
-
-    def _keep(self, file: Path) -> str:
-        """Name of a copy in the folder; the same content once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-        known = sorted(self.folder.glob(f"*-{digest}.safetensors"))
-        if known:
-            return known[0].name
-        path = self.folder / f"{len(list(self.folder.glob('*.safetensors'))) + 1:04d}-{digest}.safetensors"
-        partial = path.with_suffix(".partial")
-        shutil.copyfile(file, partial)
-        partial.replace(path)
-        return path.name
 
     def _trail(self) -> list[ClassStep]:
         path = self.folder / TRAIL

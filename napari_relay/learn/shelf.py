@@ -7,14 +7,12 @@ The project remembers which is in use under `checkpoint` of its settings, and ea
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_relay.errors import CheckpointError, StorageError, UsageError
 from napari_relay.learn.job import learn_folder
+from napari_relay.learn.keeping import keep
 from napari_relay.model.checkpoint import Card, read_card
 from napari_relay.store import Project, ProjectReader
 
@@ -138,18 +136,6 @@ class Shelf:
     def _kept(self, checkpoint: Path) -> Path:
         """A durable copy under a name of its own; the same content is kept once."""
         try:
-            digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:8]
-            known = list(self.folder.glob(f"*-{digest}.safetensors"))
-            if known:
-                return known[0]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            number = len(list(self.folder.glob("*.safetensors"))) + 1
-            path = self.folder / f"{number:04d}-{digest}.safetensors"
-            partial = path.with_suffix(".partial")
-            shutil.copyfile(checkpoint, partial)
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
+            return keep(checkpoint, self.folder)
         except OSError as error:
             raise StorageError(f"{self.folder} cannot be written to: {error.strerror}.", "Free some room.") from error
-        return path

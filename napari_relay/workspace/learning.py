@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +116,11 @@ def promote_classes(result: LearnResult) -> list[Path]:
     places = []
     for path, file in result.class_heads.items():
         with Project.open(path, create=False, read_only=True) as project:
-            beside = project.value(CURRENT) or BASE
-        places.append(class_shelf(path).promote(file, beside=beside, together=result.checkpoint is not None))
+            current = Shelf(project).current()
+        learned = [one for one in (result.checkpoint, result.anyway) if one is not None]
+        together = current is not None and any(filecmp.cmp(current, one, shallow=False) for one in learned)
+        beside = BASE if current is None else current.name
+        places.append(class_shelf(path).promote(file, beside=beside, together=together))
     return places
 
 

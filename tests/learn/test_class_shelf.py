@@ -109,5 +109,19 @@ def test_what_two_jobs_brought_goes_one_after_the_other(coins_project: Path, lea
         assert (last.path, last.checkpoint, last.classes) == (None, True, False)
 
 
+def test_classes_promoted_without_the_checkpoint_of_their_job_go_alone(
+    coins_project: Path, learned: Learned, tmp_path: Path
+) -> None:
+    head, place = file(tmp_path, b"head"), class_head_path(coins_project)
+    with Project.open(coins_project, create=False) as project:
+        first = Shelf(project).promote(learned("a", 0.5))
+        promote_classes(result(coins_project, head, learned("b", 0.25)))  # "b" was better, and left alone
+
+        done = roll_back_project(project)
+
+        assert (done.path, done.checkpoint, done.classes) == (first, False, True)
+        assert not place.exists()
+
+
 def test_the_shelf_lies_where_learning_keeps_its_files(shelf: ClassShelf, tmp_path: Path) -> None:
     assert shelf.folder == learn_folder(tmp_path / "coins.png.relay") / "class-heads"
