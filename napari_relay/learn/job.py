@@ -42,7 +42,7 @@ class LearnJob:
     current : checkpoint that is in use now, which the new one must beat; None for `start`.
     minutes : how long it may take on this machine, encoding and measuring included.
     heads : what is trained in the job, see `relay_training.finetune.heads`.
-    deep : adapt the encoder's last two stages too. A step takes about twice as long; give it 20 minutes.
+    deep : adapt the encoder's last two stages too. Its steps take longer; give it 20 minutes.
     device, threads : as in `open_workspace`; 0 threads leave the choice to torch.
     seed : of every draw.
     classes : train the class head too, where a project has classes to tell apart.
